@@ -1,0 +1,2 @@
+// Package es is the core of leftfold.
+package es

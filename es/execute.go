@@ -1,0 +1,249 @@
+package es
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+)
+
+// Option changes how one command is executed: [Named], [IfVersion].
+type Option func(*command)
+
+// command is what the options say.
+type command struct {
+	named       bool
+	name        string
+	fingerprint uint64
+	versioned   bool
+	version     uint64
+}
+
+// Named gives a command a name, so that executing it again has no further effect
+// and returns the first result: for a client that repeats a request, for a message
+// that is delivered twice, and after an [*UnknownError]. Content is whatever
+// tells this command from another; the same name with other content fails with an
+// error that wraps [ErrNameReused]. Names count per stream, and have 1 to
+// [MaxName] bytes.
+//
+// A stream remembers its last named commands in a window of number and time; see
+// Remember and RememberFor of [Journal]. A command that came to no events, or was not
+// accepted, is not remembered: it is decided again.
+func Named(name string, content []byte) Option {
+	sum := sha256.Sum256(content)
+	return func(c *command) {
+		c.named, c.name, c.fingerprint = true, name, binary.BigEndian.Uint64(sum[:])
+	}
+}
+
+// IfVersion lets a command through only if the stream is at the given version, 0
+// meaning that it does not exist; otherwise it fails with a [*VersionError].
+func IfVersion(version uint64) Option {
+	return func(c *command) { c.versioned, c.version = true, version }
+}
+
+// Execute runs one command: it loads the state of an aggregate, lets decide say
+// which events follow, and commits them. The decision is a pure function of the
+// state; it is called again with a newer state if somebody else changed the stream
+// meanwhile. An error of it ends the command and is returned as it is. No events
+// mean that there is nothing to do: nothing is stored and nothing published.
+//
+// If the error is nil, the command is accepted: see [Result]. Unless the error is an
+// [*UnknownError], the command was not accepted, nothing was stored, and nothing
+// ever will be: it wraps [ErrConflict] if all attempts met other writers,
+// [ErrRefused] if store or broker refused, [ErrInvalid], [ErrNameReused] or
+// [ErrUnknownEvent], or is a [*BlockedError], a [*VersionError], or what the
+// context or reading the store gave.
+//
+// Cancelling the context stops the command before it stores anything, and not
+// afterwards; see [Journal.Timeout].
+func Execute[S, E any](ctx context.Context, j *Journal, a *Aggregate[S, E], id string, decide func(S) ([]E, error), options ...Option) (Result, error) {
+	var cmd command
+	for _, option := range options {
+		option(&cmd)
+	}
+	stream, err := open(j, a, id)
+	if err != nil {
+		return Result{}, err
+	}
+	if decide == nil {
+		return Result{}, fmt.Errorf("execute %s: %w: no decision", stream, ErrInvalid)
+	}
+	if cmd.named {
+		if err := validateName("command name", cmd.name, MaxName); err != nil {
+			return Result{}, fmt.Errorf("execute %s: %w", stream, err)
+		}
+	}
+	var tries tries
+	for {
+		l, err := a.load(ctx, j.Store, stream)
+		if err != nil {
+			return Result{}, err
+		}
+		if tip := l.unsettled(); tip != nil {
+			err := tries.clear(ctx, j, *tip)
+			if err == nil {
+				continue
+			}
+			// A commit that is claimed cannot be taken back any more, published
+			// or not: a repeat may already be told.
+			if res, ok, _ := cmd.repeats(stream, l.last); ok && l.pending == nil {
+				res.Status = Pending
+				return res, nil
+			}
+			return Result{}, err
+		}
+		if res, ok, err := cmd.repeats(stream, l.last); ok || err != nil {
+			return res, err
+		}
+		if cmd.versioned && cmd.version != l.version {
+			return Result{}, &VersionError{Stream: stream, Want: cmd.version, Have: l.version}
+		}
+		events, err := decide(l.state)
+		if err != nil {
+			return Result{}, err
+		}
+		if len(events) == 0 {
+			return Result{Stream: stream, Version: l.version, Status: Settled}, nil
+		}
+		c := Commit{
+			Stream: stream, Version: l.version + 1, ID: rand.Text(), Replaces: l.marker,
+			Command: cmd.name, Time: j.now(), Meta: maps.Clone(metaOf(ctx)),
+		}
+		if c.Events, err = a.encode(c, events); err != nil {
+			return Result{}, err
+		}
+		c.Done = cmd.remember(j, l.last.Done, c)
+		if err := a.addState(j.Store, &c, l, events); err != nil {
+			return Result{}, err
+		}
+		status, err := j.commit(ctx, c)
+		if errors.Is(err, ErrConflict) {
+			if err := tries.again(ctx, j, stream); err != nil {
+				return Result{}, err
+			}
+			continue
+		}
+		if err != nil {
+			return Result{}, err
+		}
+		return Result{Stream: stream, Version: c.Last(), Time: c.Time, Status: status}, nil
+	}
+}
+
+// open checks what the caller put together, and names the stream.
+func open[S, E any](j *Journal, a *Aggregate[S, E], id string) (StreamID, error) {
+	if err := j.validate(); err != nil {
+		return StreamID{}, err
+	}
+	if err := a.validate(); err != nil {
+		return StreamID{}, err
+	}
+	stream := StreamID{Category: a.Category, ID: id}
+	return stream, stream.Validate()
+}
+
+// repeats looks for the command's name among those that the newest commit
+// remembers, and returns the first result where it is there.
+func (c *command) repeats(stream StreamID, last Commit) (Result, bool, error) {
+	if !c.named {
+		return Result{}, false, nil
+	}
+	i := slices.IndexFunc(last.Done, func(d Done) bool { return d.Command == c.name })
+	if i < 0 {
+		return Result{}, false, nil
+	}
+	d := last.Done[i]
+	if d.Fingerprint != c.fingerprint {
+		return Result{}, false, fmt.Errorf("execute %s: %w: %q at version %d", stream, ErrNameReused, c.name, d.Version)
+	}
+	return Result{Stream: stream, Version: d.Version, Time: d.Time, Status: Settled, Repeated: true}, true, nil
+}
+
+// remember returns the named commands that the commit carries on: those of the
+// commit before it, as far as they fit into the window, and its own.
+func (c *command) remember(j *Journal, before []Done, commit Commit) []Done {
+	if len(before) == 0 && !c.named {
+		return nil
+	}
+	oldest := commit.Time.Add(-or(j.RememberFor, 24*time.Hour))
+	done := make([]Done, 0, len(before)+1)
+	for _, d := range before {
+		if d.Time.After(oldest) {
+			done = append(done, d)
+		}
+	}
+	if c.named {
+		done = append(done, Done{Command: c.name, Fingerprint: c.fingerprint, Version: commit.Last(), Time: commit.Time})
+	}
+	return done[max(0, len(done)-or(j.Remember, 8)):]
+}
+
+// addState lets the commit carry the state after it, if that is free or due.
+func (a *Aggregate[S, E]) addState(store Store, c *Commit, l loaded[S], events []E) error {
+	if a.Snapshots.Schema == "" {
+		return nil
+	}
+	due := l.since+1 >= a.Snapshots.every()
+	metered, _ := store.(Metered)
+	if !due && metered == nil {
+		return nil
+	}
+	state := l.state
+	for _, e := range events {
+		state = a.Fold(state, e)
+	}
+	snapshot, err := a.Snapshots.encode(state)
+	if err != nil {
+		return fmt.Errorf("%s@%d: %w", c.Stream, c.Version, err)
+	}
+	with := *c
+	with.State = snapshot
+	if due || metered.Units(with) == metered.Units(*c) {
+		*c = with
+	}
+	return nil
+}
+
+// Commit appends events that are encoded already: for imports and bridges, where
+// [Execute] would have nothing to decide. Of c it uses Stream, Version, Command, Meta
+// and Events. Version 0 means at the end of the stream; any other version must be
+// the next one, or else the error is a [*VersionError]. With a Command the commit
+// is [Named] by it, its events being the content. Meta is added to that of the
+// context. Result and errors are those of Execute.
+func (j *Journal) Commit(ctx context.Context, c Commit) (Result, error) {
+	var options []Option
+	if c.Version > 0 {
+		options = append(options, IfVersion(c.Version-1))
+	}
+	if c.Command != "" {
+		var content []byte
+		for _, e := range c.Events {
+			content = binary.AppendUvarint(content, uint64(len(e.Type)))
+			content = append(content, e.Type...)
+			content = binary.AppendUvarint(content, uint64(len(e.Data)))
+			content = append(content, e.Data...)
+		}
+		options = append(options, Named(c.Command, content))
+	}
+	if len(c.Events) == 0 {
+		return Result{}, fmt.Errorf("commit to %s: %w: no events", c.Stream, ErrInvalid)
+	}
+	raw := Aggregate[struct{}, Event]{
+		Category: c.Stream.Category, LatestOnly: true, Events: rawCodec{},
+		Fold: func(s struct{}, _ Event) struct{} { return s },
+	}
+	return Execute(WithMeta(ctx, c.Meta), j, &raw, c.Stream.ID, func(struct{}) ([]Event, error) { return c.Events, nil }, options...)
+}
+
+// rawCodec leaves events as they are stored.
+type rawCodec struct{}
+
+func (rawCodec) Encode(e Event) (Event, error)                { return e, nil }
+func (rawCodec) Decode(dst []Event, e Event) ([]Event, error) { return append(dst, e), nil }
+func (rawCodec) Types() []string                              { return nil }

@@ -1,0 +1,208 @@
+package es
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"slices"
+)
+
+// loaded is what a command knows of its stream when it decides.
+type loaded[S any] struct {
+	state   S
+	version uint64  // of the last event in state
+	last    Commit  // the newest commit in state; zero if there is none
+	since   int     // commits in state behind the newest usable snapshot
+	pending *Commit // the newest commit, if it is pending: it is not in state
+	marker  string  // the ID of the revoked commit in the next slot
+}
+
+// unsettled returns the newest commit if nobody may build on it yet.
+func (l *loaded[S]) unsettled() *Commit {
+	if l.pending == nil && l.last.Status == Claimed {
+		return &l.last
+	}
+	return l.pending
+}
+
+// load reads as much of the end of a stream as a decision needs.
+func (a *Aggregate[S, E]) load(ctx context.Context, store Store, stream StreamID) (l loaded[S], err error) {
+	hint := 0
+	switch {
+	case a.LatestOnly:
+		hint = 1
+	case a.Snapshots.Schema != "":
+		hint = a.Snapshots.every()
+	}
+	enough := false
+	if hint > 0 {
+		l, enough, err = a.replayBack(store.LoadBack(ctx, stream, hint), hint)
+	}
+	if err == nil && !enough {
+		l, err = a.replay(store.Load(ctx, stream, 0))
+	}
+	if err != nil {
+		return l, fmt.Errorf("load %s: %w", stream, err)
+	}
+	return l, nil
+}
+
+// replay folds a stream from its beginning.
+func (a *Aggregate[S, E]) replay(commits iter.Seq2[Commit, error]) (l loaded[S], err error) {
+	var buf []E
+	for c, err := range commits {
+		if err != nil {
+			return l, err
+		}
+		if c.Version != l.version+1 {
+			return l, &GapError{Stream: c.Stream, Want: l.version + 1, Have: c.Version}
+		}
+		if l.ends(c) {
+			break
+		}
+		if l.state, buf, err = a.apply(l.state, c, buf); err != nil {
+			return l, err
+		}
+		if a.Snapshots.usable(c) {
+			l.since = 0
+		} else {
+			l.since++
+		}
+		l.version, l.last = c.Last(), c
+	}
+	return l, nil
+}
+
+// replayBack reads newest first until it has a commit to start the fold from,
+// and then folds forward. It gives up, and reports false, when it has read limit
+// commits without finding one.
+func (a *Aggregate[S, E]) replayBack(commits iter.Seq2[Commit, error], limit int) (l loaded[S], enough bool, err error) {
+	var found []Commit // newest first
+	var next *Commit   // the slot behind the one that comes
+	for c, err := range commits {
+		if err != nil {
+			return l, false, err
+		}
+		if next != nil && c.Last()+1 != next.Version {
+			return l, false, &GapError{Stream: c.Stream, Want: next.Version - 1, Have: c.Last()}
+		}
+		next = &c
+		if l.ends(c) {
+			continue
+		}
+		found = append(found, c)
+		if enough = a.LatestOnly || c.Version == 1 || a.Snapshots.usable(c); enough || len(found) == limit {
+			break
+		}
+	}
+	if len(found) == 0 {
+		// The stream is empty, but for a first commit that is not history yet.
+		if next != nil && next.Version != 1 {
+			return l, false, &GapError{Stream: next.Stream, Want: 1, Have: next.Version}
+		}
+		return l, true, nil
+	}
+	if !enough {
+		if first := found[len(found)-1]; len(found) < limit {
+			return l, false, &GapError{Stream: first.Stream, Want: 1, Have: first.Version}
+		}
+		return loaded[S]{}, false, nil
+	}
+	l.last, l.version = found[0], found[0].Last()
+	l.since = len(found)
+	if oldest := found[len(found)-1]; a.Snapshots.usable(oldest) {
+		if l.state, err = a.Snapshots.decode(oldest); err != nil {
+			return l, false, err
+		}
+		found = found[:len(found)-1]
+		l.since--
+	}
+	var buf []E
+	for _, c := range slices.Backward(found) {
+		if l.state, buf, err = a.apply(l.state, c, buf); err != nil {
+			return l, false, err
+		}
+	}
+	return l, true, nil
+}
+
+// ends notes the newest slot of a stream if it is not history: a pending commit,
+// which may still be revoked, or the marker of a revoked one.
+func (l *loaded[S]) ends(c Commit) bool {
+	switch c.Status {
+	case Pending:
+		l.pending = &c
+	case Revoked:
+		l.marker = c.ID
+	default:
+		return false
+	}
+	return true
+}
+
+// Load returns the state of an aggregate and its version, from the store and not
+// from a view: it sees every command that was accepted before, but for one whose
+// publication is not confirmed yet. Version 0 means that the stream does not exist.
+// It reads what a command would read; see [Aggregate].
+func Load[S, E any](ctx context.Context, j *Journal, a *Aggregate[S, E], id string) (S, uint64, error) {
+	stream, err := open(j, a, id)
+	if err != nil {
+		var zero S
+		return zero, 0, err
+	}
+	l, err := a.load(ctx, j.Store, stream)
+	return l.state, l.version, err
+}
+
+// Step is an event of a stream's history, with the state after it.
+type Step[S, E any] struct {
+	Recorded[E]
+	State S
+}
+
+// History yields every event of an aggregate from the first, with the state after
+// it. It never shows a commit that is still pending. It costs what the whole
+// stream costs to read; a caller that wants the state at a version stops there.
+// The first error ends the sequence; the errors are those of [Aggregate.Replay].
+//
+// The states are folded one from the other: a caller that changes one, where it
+// holds a map or a slice, changes the next.
+func History[S, E any](ctx context.Context, j *Journal, a *Aggregate[S, E], id string) iter.Seq2[Step[S, E], error] {
+	return func(yield func(Step[S, E], error) bool) {
+		var step Step[S, E]
+		stream, err := open(j, a, id)
+		if err != nil {
+			yield(step, err)
+			return
+		}
+		fail := func(err error) { yield(Step[S, E]{}, fmt.Errorf("history of %s: %w", stream, err)) }
+		var version uint64
+		var buf []E
+		for c, err := range j.Store.Load(ctx, stream, 0) {
+			if err != nil {
+				fail(err)
+				return
+			}
+			if c.Version != version+1 {
+				fail(&GapError{Stream: stream, Want: version + 1, Have: c.Version})
+				return
+			}
+			if c.Status == Pending || c.Status == Revoked {
+				return
+			}
+			for i := range c.Events {
+				if buf, err = decode(a.Events, c, i, buf[:0]); err != nil {
+					fail(err)
+					return
+				}
+				for _, e := range buf {
+					step = Step[S, E]{Recorded: recorded(c, i, e), State: a.Fold(step.State, e)}
+					if !yield(step, nil) {
+						return
+					}
+				}
+			}
+			version = c.Last()
+		}
+	}
+}

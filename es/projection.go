@@ -1,0 +1,233 @@
+package es
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+)
+
+// Projection keeps one view a stream: a fold of the stream's events, like the state
+// of an aggregate, but shaped for reading. Its Handle is the subscriber of a bus.
+//
+// It cannot drift. Commits come at least once and may come late, twice, out of
+// order or not at all: what the view has already is dropped, what is missing
+// is loaded from the store, and views are written by compare-and-set on their
+// version. All fields must be set. It is safe for concurrent use.
+type Projection[V, E any] struct {
+	// Category is that of the streams; commits of others are ignored.
+	Category string
+
+	// Fold returns the view after an event; the zero V is the view before the
+	// first. The rules are those of [Aggregate].
+	Fold func(V, E) V
+
+	// Events decodes the events.
+	Events Codec[E]
+
+	Views Views[V]
+	Store Store
+}
+
+// maxViewAttempts is how often a view that others write, too, is read anew.
+const maxViewAttempts = 10
+
+// Handle brings the view of the commit's stream to the commit's version. It returns
+// nil if the view is there or beyond, or the commit is of another category. After
+// an error the commit has to be delivered again; a [*GapError] means that the
+// store does not show the commits before this one, which should pass.
+//
+// The commit must have been delivered by a broker, which proves that this commit
+// and all before it stay. It never goes beyond the commit that it was given.
+func (p *Projection[V, E]) Handle(ctx context.Context, c Commit) error {
+	if c.Stream.Category != p.Category {
+		return nil
+	}
+	if err := c.Validate(); err != nil {
+		return fmt.Errorf("project: %w", err)
+	}
+	return p.put(ctx, c.Stream, func(old View[V]) (View[V], bool, error) {
+		if old.Version >= c.Last() {
+			return old, false, nil
+		}
+		view, err := p.advance(ctx, old, c.Stream, c.Version-1)
+		if err == nil {
+			view, err = p.apply(view, c)
+		}
+		return view, true, err
+	})
+}
+
+// put reads a view, lets next compute the one to follow, and writes that, if there
+// is something to write; all of it again if somebody else was faster.
+func (p *Projection[V, E]) put(ctx context.Context, stream StreamID, next func(View[V]) (View[V], bool, error)) error {
+	for n := 1; ; n++ {
+		old, err := p.Views.Get(ctx, stream)
+		if err != nil {
+			return fmt.Errorf("project %s: get view: %w", stream, err)
+		}
+		view, changed, err := next(old)
+		if err != nil {
+			return fmt.Errorf("project %s: %w", stream, err)
+		}
+		if !changed {
+			return nil
+		}
+		err = p.Views.Put(ctx, stream, view, old.Version)
+		switch {
+		case err == nil:
+			return nil
+		case !errors.Is(err, ErrConflict) || n == maxViewAttempts:
+			return fmt.Errorf("project %s: put view: %w", stream, err)
+		}
+		if err := pause(ctx, backoff(n)); err != nil {
+			return fmt.Errorf("project %s: %w", stream, err)
+		}
+	}
+}
+
+// advance folds commits from the store until the view is at the given version, which
+// is known to be irrevocable and to be the last of a commit.
+func (p *Projection[V, E]) advance(ctx context.Context, view View[V], stream StreamID, version uint64) (View[V], error) {
+	if view.Version >= version {
+		return view, nil
+	}
+	for c, err := range p.Store.Load(ctx, stream, view.Version) {
+		if err != nil {
+			return view, err
+		}
+		if c.Version > version || c.Status == Revoked {
+			break
+		}
+		if view, err = p.apply(view, c); err != nil {
+			return view, err
+		}
+		if view.Version == version {
+			break
+		}
+	}
+	if view.Version != version {
+		return view, &GapError{Stream: stream, Want: view.Version + 1}
+	}
+	return view, nil
+}
+
+func (p *Projection[V, E]) apply(view View[V], c Commit) (View[V], error) {
+	if c.Version != view.Version+1 {
+		return view, &GapError{Stream: c.Stream, Want: view.Version + 1, Have: c.Version}
+	}
+	a := Aggregate[V, E]{Fold: p.Fold, Events: p.Events}
+	value, _, err := a.apply(view.Value, c, nil)
+	if err != nil {
+		return view, err
+	}
+	return View[V]{Version: c.Last(), Value: value}, nil
+}
+
+// RebuildOptions tune [Projection.Rebuild]; the zero value is useful.
+type RebuildOptions struct {
+	// Shards is how many parts of the store are worked on in parallel; 0 means 4.
+	Shards int
+
+	// After has, for each shard, the stream behind which to go on: what Progress
+	// reported last in a rebuild that was interrupted and had as many shards.
+	// Nil: from the beginning.
+	After []StreamID
+
+	// Progress, if set, is called after each stream; one call at a time.
+	Progress func(RebuildProgress)
+}
+
+// RebuildProgress says how far a rebuild has come.
+type RebuildProgress struct {
+	Shard   int      // the shard that made progress
+	Stream  StreamID // the stream that it has done
+	Streams int      // streams done by now, in all shards, since this rebuild began
+	Events  uint64   // events folded by now, likewise
+}
+
+// Rebuild makes all views anew from the store, in parallel: after a change of
+// Fold, or for a new projection. Handle may go on meanwhile. A view is replaced in
+// one step, by what the new Fold makes of the same history, so readers never see it
+// go back. Streams of other categories are passed over.
+//
+// It stops at the first error; Progress and After let it go on from there. The store
+// must be a [Lister], or else the error wraps errors.ErrUnsupported.
+func (p *Projection[V, E]) Rebuild(ctx context.Context, o RebuildOptions) error {
+	lister, ok := p.Store.(Lister)
+	if !ok {
+		return fmt.Errorf("rebuild: %w: the store %T cannot list its streams", errors.ErrUnsupported, p.Store)
+	}
+	shards := or(o.Shards, 4)
+	if shards < 1 || (o.After != nil && len(o.After) != shards) {
+		return fmt.Errorf("rebuild: %w: %d shards, and %d streams to go on from", ErrInvalid, shards, len(o.After))
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var (
+		mu    sync.Mutex
+		total RebuildProgress
+		first error
+		wg    sync.WaitGroup
+	)
+	for shard := range shards {
+		wg.Go(func() {
+			var after StreamID
+			if o.After != nil {
+				after = o.After[shard]
+			}
+			for stream, err := range lister.Streams(ctx, shard, shards, after) {
+				var events uint64
+				if err == nil && stream.Category == p.Category {
+					events, err = p.rebuild(ctx, stream)
+				}
+				mu.Lock()
+				if err != nil {
+					if first == nil {
+						first = fmt.Errorf("rebuild: shard %d: %w", shard, err)
+					}
+					mu.Unlock()
+					cancel()
+					return
+				}
+				if stream.Category == p.Category {
+					total.Streams++
+					total.Events += events
+				}
+				if o.Progress != nil {
+					total.Shard, total.Stream = shard, stream
+					o.Progress(total)
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	return first
+}
+
+// rebuild makes one view anew and returns the number of events in it.
+func (p *Projection[V, E]) rebuild(ctx context.Context, stream StreamID) (uint64, error) {
+	var version uint64
+	err := p.put(ctx, stream, func(old View[V]) (view View[V], _ bool, err error) {
+		for c, err := range p.Store.Load(ctx, stream, 0) {
+			if err != nil {
+				return view, false, err
+			}
+			// A pending commit may still be revoked, unless the view shows that
+			// it was delivered.
+			if c.Status == Revoked || c.Status == Pending && c.Last() > old.Version {
+				break
+			}
+			if view, err = p.apply(view, c); err != nil {
+				return view, false, err
+			}
+		}
+		if view.Version < old.Version {
+			return view, false, &GapError{Stream: stream, Want: view.Version + 1}
+		}
+		version = view.Version
+		return view, version > 0, nil
+	})
+	return version, err
+}

@@ -1,0 +1,3 @@
+module github.com/leftfold/leftfold
+
+go 1.26
