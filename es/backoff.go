@@ -8,9 +8,6 @@ import (
 	"time"
 )
 
-// or returns v, or the default where v is zero.
-func or[T cmp.Ordered](v, byDefault T) T { return cmp.Or(v, byDefault) }
-
 // backoff returns the pause before the n-th repeat: random, so that those who
 // collided do not collide again, from a range that doubles up to 250 ms.
 func backoff(n int) time.Duration {
@@ -42,7 +39,7 @@ type tries struct {
 // again pauses before the next attempt, or returns ErrConflict when there were
 // enough.
 func (t *tries) again(ctx context.Context, j *Journal, stream StreamID) error {
-	if t.n++; t.n >= or(j.Attempts, 10) {
+	if t.n++; t.n >= cmp.Or(j.Attempts, 10) {
 		return fmt.Errorf("%s: %w in %d attempts", stream, ErrConflict, t.n)
 	}
 	t.waits++

@@ -1,6 +1,7 @@
 package es
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -85,21 +86,22 @@ func Execute[S, E any](ctx context.Context, j *Journal, a *Aggregate[S, E], id s
 		if err != nil {
 			return Result{}, err
 		}
-		if tip := l.unsettled(); tip != nil {
+		tip := l.unsettled()
+		res, repeated, err := cmd.repeats(stream, l.last)
+		if err != nil || repeated && (tip == nil || res.Version != tip.Last()) {
+			return res, err
+		}
+		if tip != nil {
 			err := tries.clear(ctx, j, *tip)
 			if err == nil {
 				continue
 			}
-			// A commit that is claimed cannot be taken back any more, published
-			// or not: a repeat may already be told.
-			if res, ok, _ := cmd.repeats(stream, l.last); ok && l.pending == nil {
+			if repeated {
+				// Its commit is claimed: it cannot be taken back any more.
 				res.Status = Pending
 				return res, nil
 			}
 			return Result{}, err
-		}
-		if res, ok, err := cmd.repeats(stream, l.last); ok || err != nil {
-			return res, err
 		}
 		if cmd.versioned && cmd.version != l.version {
 			return Result{}, &VersionError{Stream: stream, Want: cmd.version, Have: l.version}
@@ -171,7 +173,7 @@ func (c *command) remember(j *Journal, before []Done, commit Commit) []Done {
 	if len(before) == 0 && !c.named {
 		return nil
 	}
-	oldest := commit.Time.Add(-or(j.RememberFor, 24*time.Hour))
+	oldest := commit.Time.Add(-cmp.Or(j.RememberFor, 24*time.Hour))
 	done := make([]Done, 0, len(before)+1)
 	for _, d := range before {
 		if d.Time.After(oldest) {
@@ -181,7 +183,7 @@ func (c *command) remember(j *Journal, before []Done, commit Commit) []Done {
 	if c.named {
 		done = append(done, Done{Command: c.name, Fingerprint: c.fingerprint, Version: commit.Last(), Time: commit.Time})
 	}
-	return done[max(0, len(done)-or(j.Remember, 8)):]
+	return done[max(0, len(done)-cmp.Or(j.Remember, 8)):]
 }
 
 // addState lets the commit carry the state after it, if that is free or due.
@@ -190,8 +192,8 @@ func (a *Aggregate[S, E]) addState(store Store, c *Commit, l loaded[S], events [
 		return nil
 	}
 	due := l.since+1 >= a.Snapshots.every()
-	metered, _ := store.(Metered)
-	if !due && metered == nil {
+	metered, ok := store.(Metered)
+	if !due && !ok {
 		return nil
 	}
 	state := l.state
@@ -204,8 +206,13 @@ func (a *Aggregate[S, E]) addState(store Store, c *Commit, l loaded[S], events [
 	}
 	with := *c
 	with.State = snapshot
-	if due || metered.Units(with) == metered.Units(*c) {
-		*c = with
+	if ok {
+		// A state that has become too large must not stop the stream.
+		units := metered.Units(with)
+		due = units > 0 && (due || units == metered.Units(*c))
+	}
+	if due {
+		c.State = snapshot
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package es
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,9 +28,10 @@ type Journal struct {
 	// 0 means 10. Between them are jittered pauses, 5 ms at first, up to 250 ms.
 	Attempts int
 
-	// Timeout is the time for storing, publishing and settling a commit once it
-	// is decided; 0 means 2 s. Cancelling the caller's context does not shorten
-	// it. A command is not started if its context ends sooner than that.
+	// Timeout is the time for committing once a command is decided; 0 means 2 s.
+	// Storing and publishing get the first half of it at most, settling or
+	// revoking what is left. Cancelling the caller's context does not shorten
+	// it, but a command whose context ends sooner than that stores nothing.
 	Timeout time.Duration
 
 	// Grace is the age below which a pending commit is left to its author; 0
@@ -90,6 +92,8 @@ func (j *Journal) commit(ctx context.Context, c Commit) (Status, error) {
 	// From here on the outcome must be found out, whatever the caller does.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), j.timeout())
 	defer cancel()
+	half, cancel := context.WithTimeout(ctx, j.timeout()/2)
+	defer cancel()
 
 	c.Status = Pending
 	if j.Publisher == nil {
@@ -99,7 +103,7 @@ func (j *Journal) commit(ctx context.Context, c Commit) (Status, error) {
 		j.log(ctx, slog.LevelError, "commit outcome unknown", c, slog.Any("error", err))
 		return &UnknownError{Stream: c.Stream, Version: c.Version, ID: c.ID, Err: err}
 	}
-	switch err := j.write(ctx, j.Store.Append, c); {
+	switch err := j.write(half, j.Store.Append, c); {
 	case errors.Is(err, errUnknown):
 		return 0, unknown(err)
 	case err != nil:
@@ -107,7 +111,7 @@ func (j *Journal) commit(ctx context.Context, c Commit) (Status, error) {
 	case j.Publisher == nil:
 		return Settled, nil
 	}
-	refused := j.Publisher.Publish(ctx, message(c))
+	refused := j.Publisher.Publish(half, message(c))
 	if refused == nil {
 		if err := j.write(ctx, j.Store.Settle, c); err != nil {
 			// Published it is. Somebody else will publish it again and settle it.
@@ -235,9 +239,9 @@ func (j *Journal) validate() error {
 	return nil
 }
 
-func (j *Journal) timeout() time.Duration { return or(j.Timeout, 2*time.Second) }
+func (j *Journal) timeout() time.Duration { return cmp.Or(j.Timeout, 2*time.Second) }
 
-func (j *Journal) grace() time.Duration { return or(j.Grace, time.Second) }
+func (j *Journal) grace() time.Duration { return cmp.Or(j.Grace, time.Second) }
 
 // now returns the time in UTC, without a monotonic reading: it is stored.
 func (j *Journal) now() time.Time {

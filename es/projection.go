@@ -1,6 +1,7 @@
 package es
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -158,7 +159,7 @@ func (p *Projection[V, E]) Rebuild(ctx context.Context, o RebuildOptions) error 
 	if !ok {
 		return fmt.Errorf("rebuild: %w: the store %T cannot list its streams", errors.ErrUnsupported, p.Store)
 	}
-	shards := or(o.Shards, 4)
+	shards := cmp.Or(o.Shards, 4)
 	if shards < 1 || (o.After != nil && len(o.After) != shards) {
 		return fmt.Errorf("rebuild: %w: %d shards, and %d streams to go on from", ErrInvalid, shards, len(o.After))
 	}

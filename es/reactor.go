@@ -1,6 +1,7 @@
 package es
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strconv"
@@ -40,7 +41,7 @@ func (r *Reactor[E]) Handle(ctx context.Context, c Commit) error {
 		return fmt.Errorf("%s: %w", r.Name, err)
 	}
 	ctx = WithMeta(ctx, map[string]string{
-		MetaCorrelation: or(c.Meta[MetaCorrelation], c.ID),
+		MetaCorrelation: cmp.Or(c.Meta[MetaCorrelation], c.ID),
 		MetaCausation:   c.ID,
 	})
 	var buf []E

@@ -113,6 +113,7 @@ type Lister interface {
 // snapshot is added to a commit whenever that costs nothing more.
 type Metered interface {
 	// Units returns what it costs to append the commit, in write units of the
-	// store, at least 1. It asks nobody and depends on the commit alone.
+	// store, or 0 if it is too large for the store. It asks nobody and depends on
+	// the commit alone.
 	Units(c Commit) int
 }
