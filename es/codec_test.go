@@ -1,0 +1,198 @@
+package es_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/leftfold/leftfold/es"
+)
+
+type Nested struct {
+	Tags []string
+	More map[string]int
+}
+
+func (Nested) taskEvent() {}
+
+type Pointed struct{ N int }
+
+func (*Pointed) taskEvent() {}
+
+func newCodec(upcasts ...es.Upcast) es.Codec[TaskEvent] {
+	return es.JSON(map[string]TaskEvent{
+		"task.added": Added{}, "task.nested": Nested{}, "task.pointed": &Pointed{},
+	}, upcasts...)
+}
+
+func TestJSONRoundTrip(t *testing.T) {
+	codec := newCodec()
+	for _, e := range []TaskEvent{
+		Added{"read"}, Added{}, Nested{[]string{"a", "b"}, map[string]int{"x": 1}}, Nested{}, &Pointed{7},
+	} {
+		stored, err := codec.Encode(e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := codec.Decode(nil, stored)
+		if err != nil || len(got) != 1 || !reflect.DeepEqual(got[0], e) {
+			t.Errorf("%#v came back as %#v, %v", e, got, err)
+		}
+	}
+	if got := strings.Join(codec.Types(), " "); got != "task.added task.nested task.pointed" {
+		t.Errorf("types: %s", got)
+	}
+}
+
+// What is decoded into is used again: nothing of one event may show in the next.
+func TestJSONDecodesAfresh(t *testing.T) {
+	codec := newCodec()
+	first, err := codec.Decode(nil, es.Event{Type: "task.nested", Data: []byte(`{"Tags":["a","b"],"More":{"x":1}}`)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := codec.Decode(nil, es.Event{Type: "task.nested", Data: []byte(`{"Tags":["z"],"More":{"y":`)}); err == nil {
+		t.Fatal("broken JSON was decoded")
+	}
+	second, err := codec.Decode(nil, es.Event{Type: "task.nested", Data: []byte(`{}`)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(second[0], Nested{}) {
+		t.Errorf("an empty event has parts of others: %#v", second[0])
+	}
+	if want := (Nested{[]string{"a", "b"}, map[string]int{"x": 1}}); !reflect.DeepEqual(first[0], want) {
+		t.Errorf("a later decode changed an event: %#v", first[0])
+	}
+}
+
+func TestJSONConcurrently(t *testing.T) {
+	codec := newCodec()
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Go(func() {
+			for n := range 200 {
+				want := Nested{Tags: []string{fmt.Sprint(i, n)}}
+				stored, err := codec.Encode(want)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				got, err := codec.Decode(nil, stored)
+				if err != nil || !reflect.DeepEqual(got[0], want) {
+					t.Errorf("%v came back as %v, %v", want, got, err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func TestJSONErrors(t *testing.T) {
+	codec := newCodec()
+	var null *Pointed
+	for _, c := range []struct {
+		name string
+		err  func() error
+		want error
+	}{
+		{"encode what is not in the table", func() error { _, err := codec.Encode(Finished{}); return err }, es.ErrUnknownEvent},
+		{"encode nil", func() error { _, err := codec.Encode(nil); return err }, es.ErrUnknownEvent},
+		{"encode a nil pointer", func() error { _, err := codec.Encode(null); return err }, es.ErrInvalid},
+		{"decode what is not in the table", func() error { _, err := codec.Decode(nil, es.Event{Type: "x"}); return err }, es.ErrUnknownEvent},
+		{"decode a Go type's name", func() error { _, err := codec.Decode(nil, es.Event{Type: "Added", Data: []byte(`{}`)}); return err }, es.ErrUnknownEvent},
+	} {
+		if err := c.err(); !errors.Is(err, c.want) {
+			t.Errorf("%s: %v", c.name, err)
+		}
+	}
+	for _, data := range []string{"", "{", `{"Title":5}`} {
+		if _, err := codec.Decode(nil, es.Event{Type: "task.added", Data: []byte(data)}); err == nil {
+			t.Errorf("%q was decoded", data)
+		}
+	}
+}
+
+func TestJSONPanicsOnABrokenTable(t *testing.T) {
+	for name, table := range map[string]func(){
+		"empty":           func() { es.JSON(map[string]TaskEvent{}) },
+		"nil value":       func() { es.JSON(map[string]TaskEvent{"a": nil}) },
+		"empty name":      func() { es.JSON(map[string]TaskEvent{"": Added{}}) },
+		"long name":       func() { es.JSON(map[string]TaskEvent{strings.Repeat("x", es.MaxName+1): Added{}}) },
+		"type twice":      func() { es.JSON(map[string]TaskEvent{"a": Added{}, "b": Added{}}) },
+		"upcast of known": func() { newCodec(es.Rename("task.added", "task.nested")) },
+		"upcast twice":    func() { newCodec(es.Rename("old", "task.added"), es.Rename("old", "task.nested")) },
+		"upcast unnamed":  func() { newCodec(es.Rename("", "task.added")) },
+		"upcast to what":  func() { newCodec(es.Upcast{Type: "old"}) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			defer func() {
+				if recover() == nil {
+					t.Error("no panic")
+				}
+			}()
+			table()
+		})
+	}
+}
+
+func TestUpcasts(t *testing.T) {
+	boom := errors.New("boom")
+	codec := newCodec(
+		es.Rename("v1", "v2"), es.Rename("v2", "task.added"),
+		es.Rename("a", "b"), es.Rename("b", "a"),
+		es.Rename("lost", "nowhere"),
+		es.Upcast{Type: "none", To: func([]byte) ([]es.Event, error) { return nil, nil }},
+		es.Upcast{Type: "fails", To: func([]byte) ([]es.Event, error) { return nil, boom }},
+		es.Upcast{Type: "two", To: func(data []byte) ([]es.Event, error) {
+			return []es.Event{{Type: "v1", Data: data}, {Type: "task.pointed", Data: []byte(`{"N":2}`)}}, nil
+		}},
+	)
+	data := []byte(`{"Title":"read"}`)
+	for name, want := range map[string][]TaskEvent{
+		"v1": {Added{"read"}}, "v2": {Added{"read"}}, "none": nil, "two": {Added{"read"}, &Pointed{2}},
+	} {
+		got, err := codec.Decode(nil, es.Event{Type: name, Data: data})
+		if err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: %v, %v", name, got, err)
+		}
+	}
+	for name, want := range map[string]error{"a": es.ErrUnknownEvent, "lost": es.ErrUnknownEvent, "fails": boom} {
+		if _, err := codec.Decode(nil, es.Event{Type: name, Data: data}); !errors.Is(err, want) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func FuzzJSONDecode(f *testing.F) {
+	codec := newCodec(es.Rename("old", "task.nested"))
+	f.Add("task.added", []byte(`{"Title":"read"}`))
+	f.Add("old", []byte(`{"Tags":["a",null],"More":{"":-1}}`))
+	f.Add("task.pointed", []byte(`null`))
+	f.Fuzz(func(t *testing.T, name string, data []byte) {
+		events, err := codec.Decode(nil, es.Event{Type: name, Data: data})
+		if err != nil {
+			return
+		}
+		for _, e := range events {
+			stored, err := codec.Encode(e)
+			if err != nil {
+				t.Fatalf("%#v was decoded from %s and cannot be encoded: %v", e, data, err)
+			}
+			again, err := codec.Decode(nil, stored)
+			if err != nil || len(again) != 1 {
+				t.Fatalf("%s cannot be decoded: %v", stored.Data, err)
+			}
+			a, _ := json.Marshal(e)
+			b, _ := json.Marshal(again[0])
+			if string(a) != string(b) {
+				t.Fatalf("%s became %s", a, b)
+			}
+		}
+	})
+}

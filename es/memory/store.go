@@ -1,0 +1,346 @@
+package memory
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"hash/fnv"
+	"iter"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/leftfold/leftfold/es"
+)
+
+// Store is an [es.Store] and an [es.Lister]. The zero value is an empty store.
+//
+// Versions are contiguous: an append beyond the end of a stream, or behind a commit
+// that is not settled, is a conflict. An append that the store cannot take by form
+// wraps [es.ErrRefused] and what [es.Commit.Validate] says; so does the revoke of an
+// empty slot, without the latter.
+//
+// A sequence shows its stream as it was when the sequence was started. Streams do
+// not wait for each other, and no lock is held while a caller's code runs, so a
+// loop over a sequence may call the store.
+type Store struct {
+	mu      sync.RWMutex // guards the map, and nothing in the streams
+	streams map[es.StreamID]*stream
+
+	// unsettled has every pending and claimed commit, so that Pending need not
+	// visit all streams. Its lock is taken under that of a stream, never the
+	// other way round.
+	unsettled struct {
+		sync.Mutex
+		tips map[es.StreamID]*es.Commit
+	}
+}
+
+var (
+	_ es.Store  = (*Store)(nil)
+	_ es.Lister = (*Store)(nil)
+)
+
+// stream is a row of slots. What it points to is never changed, only replaced or
+// added to, so readers need the lock for a moment and no longer.
+type stream struct {
+	mu      sync.RWMutex
+	settled []es.Commit
+	tip     *es.Commit // the slot behind them: pending, claimed or a marker; nil if unused
+}
+
+// next returns the version of the slot behind the settled commits.
+func (s *stream) next() uint64 {
+	if len(s.settled) == 0 {
+		return 1
+	}
+	return s.settled[len(s.settled)-1].Last() + 1
+}
+
+// slot returns what is in a slot, nil if it is unused.
+func (s *stream) slot(version uint64) *es.Commit {
+	if s.tip != nil && s.tip.Version == version {
+		return s.tip
+	}
+	if i, found := find(s.settled, version); found {
+		return &s.settled[i]
+	}
+	return nil
+}
+
+// find returns the index of the first commit at a version or behind it, and whether
+// it is at it.
+func find(commits []es.Commit, version uint64) (int, bool) {
+	return slices.BinarySearchFunc(commits, version, func(c es.Commit, v uint64) int { return cmp.Compare(c.Version, v) })
+}
+
+// read returns the slots as they are now.
+func (s *stream) read() ([]es.Commit, *es.Commit) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.settled, s.tip
+}
+
+// stream returns the stream, nil if nothing was ever written to it.
+func (s *Store) stream(id es.StreamID) *stream {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.streams[id]
+}
+
+// open returns the stream and makes it if need be.
+func (s *Store) open(id es.StreamID) *stream {
+	if st := s.stream(id); st != nil {
+		return st
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.streams == nil {
+		s.streams = make(map[es.StreamID]*stream)
+	}
+	st := s.streams[id]
+	if st == nil {
+		st = new(stream)
+		s.streams[id] = st
+	}
+	return st
+}
+
+// put stores a commit in the slot behind the settled ones. The stream is locked.
+func (s *Store) put(st *stream, c es.Commit) {
+	if c.Status == es.Settled {
+		st.settled, st.tip = append(st.settled, c), nil
+	} else {
+		st.tip = &c
+	}
+	s.unsettled.Lock()
+	defer s.unsettled.Unlock()
+	if c.Status == es.Settled || c.Status == es.Revoked {
+		delete(s.unsettled.tips, c.Stream)
+		return
+	}
+	if s.unsettled.tips == nil {
+		s.unsettled.tips = make(map[es.StreamID]*es.Commit)
+	}
+	s.unsettled.tips[c.Stream] = &c
+}
+
+// Append is that of [es.Store].
+func (s *Store) Append(ctx context.Context, c es.Commit) error {
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("append %s@%d: %w", c.Stream, c.Version, err)
+	}
+	if err := c.Validate(); err != nil {
+		return fmt.Errorf("append: %w: %w", es.ErrRefused, err)
+	}
+	if c.Status != es.Pending && c.Status != es.Settled {
+		return fmt.Errorf("append %s@%d: %w: %w: a new commit is pending or settled, not %v", c.Stream, c.Version, es.ErrRefused, es.ErrInvalid, c.Status)
+	}
+	c = clone(c)
+	st := s.open(c.Stream)
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	slot, next := st.slot(c.Version), st.next()
+	switch {
+	case slot != nil && slot.ID == c.ID && slot.Status != es.Revoked:
+		return nil // it was stored before
+	case c.Version != next:
+		return fmt.Errorf("append %s@%d: %w: the next slot is %d", c.Stream, c.Version, es.ErrConflict, next)
+	case slot != nil && slot.Status != es.Revoked:
+		return conflict("append", c, slot)
+	case slot != nil && slot.ID != c.Replaces, slot == nil && c.Replaces != "":
+		return conflict("append", c, slot)
+	}
+	s.put(st, c)
+	return nil
+}
+
+// Claim is that of [es.Store].
+func (s *Store) Claim(ctx context.Context, c es.Commit) error {
+	return s.write(ctx, "claim", c, func(st *stream, slot *es.Commit) error {
+		switch {
+		case slot == nil || slot.ID != c.ID || slot.Status == es.Settled || slot.Status == es.Revoked:
+			return conflict("claim", c, slot)
+		case slot.Status == es.Pending:
+			claimed := *slot
+			claimed.Status = es.Claimed
+			s.put(st, claimed)
+		}
+		return nil
+	})
+}
+
+// Settle is that of [es.Store].
+func (s *Store) Settle(ctx context.Context, c es.Commit) error {
+	return s.write(ctx, "settle", c, func(st *stream, slot *es.Commit) error {
+		switch {
+		case slot == nil || slot.ID != c.ID || slot.Status == es.Revoked:
+			return conflict("settle", c, slot)
+		case slot.Status != es.Settled:
+			settled := *slot
+			settled.Status = es.Settled
+			s.put(st, settled)
+		}
+		return nil
+	})
+}
+
+// Revoke is that of [es.Store].
+func (s *Store) Revoke(ctx context.Context, c es.Commit) error {
+	return s.write(ctx, "revoke", c, func(st *stream, slot *es.Commit) error {
+		switch {
+		case slot == nil:
+			return fmt.Errorf("revoke %s@%d: %w: the slot is empty", c.Stream, c.Version, es.ErrRefused)
+		case slot.ID != c.ID || slot.Status == es.Revoked:
+			return nil // it was revoked before
+		case slot.Status != es.Pending:
+			return conflict("revoke", c, slot)
+		}
+		s.put(st, es.Commit{Stream: slot.Stream, Version: slot.Version, ID: slot.ID, Status: es.Revoked})
+		return nil
+	})
+}
+
+// write changes a commit that is there, under the lock of its stream.
+func (s *Store) write(ctx context.Context, op string, c es.Commit, change func(st *stream, slot *es.Commit) error) error {
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("%s %s@%d: %w", op, c.Stream, c.Version, err)
+	}
+	st := s.stream(c.Stream)
+	if st == nil {
+		return change(nil, nil)
+	}
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return change(st, st.slot(c.Version))
+}
+
+// conflict says what is in the slot that a write found in the wrong state.
+func conflict(op string, c es.Commit, slot *es.Commit) error {
+	if slot == nil {
+		return fmt.Errorf("%s %s@%d: %w: the slot is unused", op, c.Stream, c.Version, es.ErrConflict)
+	}
+	return fmt.Errorf("%s %s@%d: %w: the slot holds commit %s, %v", op, c.Stream, c.Version, es.ErrConflict, slot.ID, slot.Status)
+}
+
+// Load is that of [es.Store].
+func (s *Store) Load(ctx context.Context, id es.StreamID, after uint64) iter.Seq2[es.Commit, error] {
+	return s.sequence(ctx, id, func(settled []es.Commit, tip *es.Commit, yield func(*es.Commit) bool) {
+		first := 0
+		if after > 0 {
+			first, _ = find(settled, after+1)
+		}
+		for i := range settled[first:] {
+			if !yield(&settled[first+i]) {
+				return
+			}
+		}
+		if tip != nil && tip.Version > after {
+			yield(tip)
+		}
+	})
+}
+
+// LoadBack is that of [es.Store]. The hint makes no difference.
+func (s *Store) LoadBack(ctx context.Context, id es.StreamID, _ int) iter.Seq2[es.Commit, error] {
+	return s.sequence(ctx, id, func(settled []es.Commit, tip *es.Commit, yield func(*es.Commit) bool) {
+		if tip != nil && !yield(tip) {
+			return
+		}
+		for i := range slices.Backward(settled) {
+			if !yield(&settled[i]) {
+				return
+			}
+		}
+	})
+}
+
+// sequence gives out copies of what walk yields, for as long as the context lasts.
+func (s *Store) sequence(ctx context.Context, id es.StreamID, walk func([]es.Commit, *es.Commit, func(*es.Commit) bool)) iter.Seq2[es.Commit, error] {
+	return func(yield func(es.Commit, error) bool) {
+		if err := ctx.Err(); err != nil {
+			yield(es.Commit{}, fmt.Errorf("load %s: %w", id, err))
+			return
+		}
+		st := s.stream(id)
+		if st == nil {
+			return
+		}
+		settled, tip := st.read()
+		walk(settled, tip, func(c *es.Commit) bool {
+			if err := ctx.Err(); err != nil {
+				yield(es.Commit{}, fmt.Errorf("load %s: %w", id, err))
+				return false
+			}
+			return yield(clone(*c), nil)
+		})
+	}
+}
+
+// Pending is that of [es.Store]. Its cost is that of the unsettled commits alone.
+func (s *Store) Pending(ctx context.Context, before time.Time) iter.Seq2[es.Commit, error] {
+	return func(yield func(es.Commit, error) bool) {
+		var found []*es.Commit
+		s.unsettled.Lock()
+		for _, c := range s.unsettled.tips {
+			if c.Time.Before(before) {
+				found = append(found, c)
+			}
+		}
+		s.unsettled.Unlock()
+		slices.SortFunc(found, func(a, b *es.Commit) int {
+			return cmp.Or(a.Time.Compare(b.Time), compare(a.Stream, b.Stream))
+		})
+		for _, c := range found {
+			if err := ctx.Err(); err != nil {
+				yield(es.Commit{}, fmt.Errorf("pending: %w", err))
+				return
+			}
+			if !yield(clone(*c), nil) {
+				return
+			}
+		}
+	}
+}
+
+// Streams is that of [es.Lister]. The order is by category and then by ID, in bytes.
+// A stream that has only a marker is left out.
+func (s *Store) Streams(ctx context.Context, shard, shards int, after es.StreamID) iter.Seq2[es.StreamID, error] {
+	return func(yield func(es.StreamID, error) bool) {
+		if shard < 0 || shard >= shards {
+			yield(es.StreamID{}, fmt.Errorf("streams: %w: shard %d of %d", es.ErrInvalid, shard, shards))
+			return
+		}
+		s.mu.RLock()
+		streams := maps.Clone(s.streams)
+		s.mu.RUnlock()
+		maps.DeleteFunc(streams, func(id es.StreamID, st *stream) bool {
+			if compare(id, after) <= 0 || shardOf(id, shards) != shard {
+				return true
+			}
+			settled, tip := st.read()
+			return len(settled) == 0 && (tip == nil || tip.Status == es.Revoked)
+		})
+		for _, id := range slices.SortedFunc(maps.Keys(streams), compare) {
+			if err := ctx.Err(); err != nil {
+				yield(es.StreamID{}, fmt.Errorf("streams: %w", err))
+				return
+			}
+			if !yield(id, nil) {
+				return
+			}
+		}
+	}
+}
+
+func compare(a, b es.StreamID) int {
+	return cmp.Or(cmp.Compare(a.Category, b.Category), cmp.Compare(a.ID, b.ID))
+}
+
+// shardOf is the same in every process, as the shards of a database are.
+func shardOf(id es.StreamID, shards int) int {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(id.String()))
+	return int(h.Sum64() % uint64(shards))
+}
