@@ -41,11 +41,11 @@ type Bus struct {
 	mu          sync.Mutex
 	subscribers []*subscriber
 	seen        map[string]bool
-	recent      []published // what is in seen, oldest first
-	left        int         // deliveries that are not done
-	closed      bool        // takes no more
-	stopped     bool        // delivers no more
-	idle        chan struct{}
+	recent      []published   // what is in seen, oldest first
+	left        int           // deliveries that are not done
+	closed      bool          // takes no more
+	stopped     error         // why it delivers no more
+	idle        chan struct{} // closed when there is nothing to wait for; nil if nobody waits
 }
 
 var _ es.Publisher = (*Bus)(nil)
@@ -145,9 +145,8 @@ func (b *Bus) advance(s *subscriber, q *queue) (next es.Commit, more bool) {
 	defer b.mu.Unlock()
 	stream := q.commits[0].Stream
 	q.commits = q.commits[1:]
-	if b.left--; b.left == 0 && b.idle != nil {
-		close(b.idle)
-		b.idle = nil
+	if b.left--; b.left == 0 {
+		b.wake()
 	}
 	if len(q.commits) == 0 {
 		delete(s.queues, stream)
@@ -191,7 +190,7 @@ func (b *Bus) Close(ctx context.Context) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.closed = true
-	if b.left > 0 && !b.stopped {
+	if b.left > 0 && b.stopped == nil {
 		if b.idle == nil {
 			b.idle = make(chan struct{})
 		}
@@ -206,11 +205,22 @@ func (b *Bus) Close(ctx context.Context) error {
 	if b.left == 0 {
 		return nil
 	}
-	b.stopped = true
-	for _, s := range b.subscribers {
-		for _, q := range s.queues {
-			q.cancel()
+	if b.stopped == nil {
+		b.stopped = context.Cause(ctx)
+		b.wake()
+		for _, s := range b.subscribers {
+			for _, q := range s.queues {
+				q.cancel()
+			}
 		}
 	}
-	return fmt.Errorf("close bus: %d deliveries are left: %w", b.left, context.Cause(ctx))
+	return fmt.Errorf("close bus: %d deliveries are left: %w", b.left, b.stopped)
+}
+
+// wake ends the waiting of every Close.
+func (b *Bus) wake() {
+	if b.idle != nil {
+		close(b.idle)
+		b.idle = nil
+	}
 }
