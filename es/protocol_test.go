@@ -670,6 +670,9 @@ func TestLog(t *testing.T) {
 					_, _ = es.Execute(ctx, j, snapshotting("s1", 1), "1", count("secret"), es.Named(fmt.Sprint("secret ", n), nil))
 					tap.on = nil
 					pass(time.Minute)
+					if _, err := j.Relay(ctx); err != nil {
+						t.Error(err)
+					}
 				}
 			}
 		}
