@@ -1,0 +1,44 @@
+# The tools run by exact version and stay out of go.mod.
+STATICCHECK   = go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOLANGCI_LINT = go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+
+# Packages whose statements must be covered, and by how many per cent.
+COVERED   = es examples/org examples/otp
+COVER_MIN = 90
+
+.PHONY: help test lint cover bench ci
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' Makefile
+
+test: ## run every test, with the race detector and in random order
+	go test -race -shuffle=on ./...
+
+lint: ## check format, go.mod and code
+	@files=$$(gofmt -l .) && if [ -n "$$files" ]; then echo "gofmt would change:"; echo "$$files"; exit 1; fi
+	go mod tidy -diff
+	go mod verify
+	go vet ./...
+	$(STATICCHECK) ./...
+	$(GOLANGCI_LINT) run ./...
+
+# es is covered by the tests of memory and estest as well: they run its contracts.
+cover: ## fail where too few statements of a package are tested
+	@set -eu; tmp=$$(mktemp -d); trap 'rm -rf "$$tmp"' EXIT; failed=0; \
+	printf '%-14s %10s %10s %8s\n' package statements covered percent; \
+	for pkg in $(COVERED); do \
+		go test -coverpkg="./$$pkg" -coverprofile="$$tmp/profile" "./$$pkg/..." >"$$tmp/log" 2>&1 || { cat "$$tmp/log"; exit 1; }; \
+		awk -v pkg="$$pkg" -v least=$(COVER_MIN) ' \
+			$$1 != "mode:" { size[$$1] = $$2; if ($$3 > 0) hit[$$1] = 1 } \
+			END { \
+				for (block in size) { all += size[block]; if (block in hit) covered += size[block] } \
+				percent = all ? 100 * covered / all : 0; low = percent < least; \
+				printf "%-14s %10d %10d %7.1f%%%s\n", pkg, all, covered, percent, low ? "  below " least "%" : ""; \
+				exit low \
+			}' "$$tmp/profile" || { failed=1; go tool cover -func="$$tmp/profile" | grep -v '100.0%$$'; }; \
+	done; exit $$failed
+
+bench: ## run every benchmark once, so that none rots
+	go test -run='^$$' -bench=. -benchtime=1x ./...
+
+ci: test lint cover bench ## all of it
