@@ -41,3 +41,38 @@ func TestDocumentedTestsExist(t *testing.T) {
 		}
 	}
 }
+
+// The README shows the code of an example that runs, and what it prints.
+func TestReadmeExample(t *testing.T) {
+	readme, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	code, err := os.ReadFile("es/example_test.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, body, _ := strings.Cut(string(code), "func Example() {\n")
+	body, output, ok := strings.Cut(body, "\t// Output:\n")
+	if !ok {
+		t.Fatal("es/example_test.go has no Example with output")
+	}
+	if want := "```go\n" + unindent(body, "\t") + "```"; !strings.Contains(string(readme), want) {
+		t.Errorf("README.md lacks this code:\n%s", want)
+	}
+	output, _, _ = strings.Cut(output, "}\n")
+	if want := "```\n" + unindent(output, "\t// ") + "```"; !strings.Contains(string(readme), want) {
+		t.Errorf("README.md lacks this output:\n%s", want)
+	}
+	if n := strings.Count(body, "\n"); n >= 30 {
+		t.Errorf("the smallest useful aggregate has %d lines, 30 are too many", n)
+	}
+}
+
+func unindent(text, by string) string {
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		b.WriteString(strings.TrimPrefix(line, by))
+	}
+	return b.String()
+}
