@@ -113,15 +113,8 @@ func Execute[S, E any](ctx context.Context, j *Journal, a *Aggregate[S, E], id s
 		if len(events) == 0 {
 			return Result{Stream: stream, Version: l.version, Status: Settled}, nil
 		}
-		c := Commit{
-			Stream: stream, Version: l.version + 1, ID: rand.Text(), Replaces: l.marker,
-			Command: cmd.name, Time: j.now(), Meta: maps.Clone(metaOf(ctx)),
-		}
-		if c.Events, err = a.encode(c, events); err != nil {
-			return Result{}, err
-		}
-		c.Done = cmd.remember(j, l.last.Done, c)
-		if err := a.addState(j.Store, &c, l, events); err != nil {
+		c, err := a.compose(ctx, j, stream, cmd, l, events)
+		if err != nil {
 			return Result{}, err
 		}
 		status, err := j.commit(ctx, c)
@@ -184,6 +177,20 @@ func (c *command) remember(j *Journal, before []Done, commit Commit) []Done {
 		done = append(done, Done{Command: c.name, Fingerprint: c.fingerprint, Version: commit.Last(), Time: commit.Time})
 	}
 	return done[max(0, len(done)-cmp.Or(j.Remember, 8)):]
+}
+
+// compose makes the commit of what was decided.
+func (a *Aggregate[S, E]) compose(ctx context.Context, j *Journal, stream StreamID, cmd command, l loaded[S], events []E) (Commit, error) {
+	c := Commit{
+		Stream: stream, Version: l.version + 1, ID: rand.Text(), Replaces: l.marker,
+		Command: cmd.name, Time: j.now(), Meta: maps.Clone(metaOf(ctx)),
+	}
+	var err error
+	if c.Events, err = a.encode(c, events); err != nil {
+		return Commit{}, err
+	}
+	c.Done = cmd.remember(j, l.last.Done, c)
+	return c, a.addState(j.Store, &c, l, events)
 }
 
 // addState lets the commit carry the state after it, if that is free or due.

@@ -281,6 +281,10 @@ func (s *Store) sequence(ctx context.Context, id es.StreamID, walk func([]es.Com
 // Pending is that of [es.Store]. Its cost is that of the unsettled commits alone.
 func (s *Store) Pending(ctx context.Context, before time.Time) iter.Seq2[es.Commit, error] {
 	return func(yield func(es.Commit, error) bool) {
+		if err := ctx.Err(); err != nil {
+			yield(es.Commit{}, fmt.Errorf("pending: %w", err))
+			return
+		}
 		var found []*es.Commit
 		s.unsettled.Lock()
 		for _, c := range s.unsettled.tips {
@@ -308,6 +312,10 @@ func (s *Store) Pending(ctx context.Context, before time.Time) iter.Seq2[es.Comm
 // A stream that has only a marker is left out.
 func (s *Store) Streams(ctx context.Context, shard, shards int, after es.StreamID) iter.Seq2[es.StreamID, error] {
 	return func(yield func(es.StreamID, error) bool) {
+		if err := ctx.Err(); err != nil {
+			yield(es.StreamID{}, fmt.Errorf("streams: %w", err))
+			return
+		}
 		if shard < 0 || shard >= shards {
 			yield(es.StreamID{}, fmt.Errorf("streams: %w: shard %d of %d", es.ErrInvalid, shard, shards))
 			return
