@@ -1,0 +1,144 @@
+// Command local is the whole reference system in one process, with nothing to set up:
+//
+//	go run ./examples/local
+//
+// It says where it listens, prints a walk-through of commands to paste into a shell, and
+// keeps everything in memory. What it would send by email or SMS is at GET
+// /dev/outbox?to=…, which exists here alone.
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/leftfold/leftfold/es"
+	"github.com/leftfold/leftfold/es/memory"
+	"github.com/leftfold/leftfold/examples/org"
+	"github.com/leftfold/leftfold/examples/otp"
+	"github.com/leftfold/leftfold/examples/service"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr); err != nil && !errors.Is(err, flag.ErrHelp) {
+		fmt.Fprintln(os.Stderr, "local:", err)
+		os.Exit(1)
+	}
+}
+
+const (
+	relayEvery = 5 * time.Second  // how often crashed commits are looked for
+	stopWithin = 10 * time.Second // time to finish what is running
+)
+
+// run serves until the context ends, and then finishes what was begun.
+func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
+	flags := flag.NewFlagSet("local", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	addr := flags.String("addr", "127.0.0.1:8080", "`address` to listen on")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	config, err := service.ReadConfig(getenv) // nothing is required
+	if err != nil {
+		return err
+	}
+	logger := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: config.LogLevel}))
+
+	// Keys are made anew each time: what they protect ends with the process.
+	codes, err := otp.NewCodes(randomKey())
+	if err != nil {
+		return err
+	}
+	tokens, err := service.NewTokens(randomKey(), config.PublicURL, 0)
+	if err != nil {
+		return err
+	}
+	var (
+		bus    = memory.Bus{Logger: logger}
+		outbox outbox
+		s      = service.Service{
+			Journal:  &es.Journal{Store: new(memory.Store), Publisher: &bus, Logger: logger},
+			OrgViews: new(memory.Views[org.View]), OTPViews: new(memory.Views[otp.View]),
+			Codes: codes, Tokens: tokens, Sender: &outbox, Logger: logger,
+		}
+	)
+	bus.Subscribe("views", s.Project)
+	bus.Subscribe("codes", s.React)
+
+	server := http.Server{
+		Handler: withOutbox(s.Handler(), &outbox), ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
+		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 15 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: time.Minute,
+	}
+	listener, err := net.Listen("tcp", *addr)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(stdout, "The reference system, in memory, listens on %s. Stop it with Ctrl-C.\n\n%s", baseURL(listener), walkthrough(baseURL(listener)))
+
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	serving, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	wg.Go(func() {
+		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			stop(err)
+		}
+	})
+	wg.Go(func() { relay(serving, s.Journal, logger) })
+	<-serving.Done()
+
+	// First no more requests, then no more commits. Nothing of it depends on ctx, which has ended.
+	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWithin)
+	defer cancel()
+	err = server.Shutdown(ending)
+	_, relayed := s.Journal.Relay(ending)
+	err = errors.Join(err, relayed, bus.Close(ending))
+	if ctx.Err() == nil {
+		err = errors.Join(context.Cause(serving), err)
+	}
+	return err
+}
+
+// relay finishes crashed commits now and then, until the context ends.
+func relay(ctx context.Context, j *es.Journal, logger *slog.Logger) {
+	tick := time.NewTicker(relayEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			if _, err := j.Relay(ctx); err != nil && ctx.Err() == nil {
+				logger.LogAttrs(ctx, slog.LevelWarn, "relay", slog.Any("error", err))
+			}
+		}
+	}
+}
+
+// baseURL returns where a client on this machine finds the server.
+func baseURL(l net.Listener) string {
+	if a, ok := l.Addr().(*net.TCPAddr); ok && a.IP.IsUnspecified() {
+		return fmt.Sprintf("http://localhost:%d", a.Port)
+	}
+	return "http://" + l.Addr().String()
+}
+
+func randomKey() []byte {
+	key := make([]byte, otp.MinKey)
+	_, _ = rand.Read(key) // never fails
+	return key
+}
