@@ -1,6 +1,7 @@
 package estest
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -249,7 +250,7 @@ func mostEvents(ctx context.Context, s es.Store) error {
 
 func largeCommit(ctx context.Context, s es.Store) error {
 	c := newCommit(newStream("1"), 1, 1)
-	c.Events[0].Data = fmt.Appendf(nil, "%q", make([]byte, 1<<20))
+	c.Events[0].Data = bytes.Repeat([]byte("1"), 1<<20)
 	return wholeOrRefused(ctx, s, c)
 }
 
@@ -307,7 +308,7 @@ func writersLoseNothing(ctx context.Context, s es.Store) error {
 	stream := newStream("1")
 	stored := make([][]es.Commit, writers)
 	errs := together(writers, func(i int) error {
-		for len(stored[i]) < each {
+		for len(stored[i]) < each && ctx.Err() == nil {
 			c := settled(newCommit(stream, 1, 1+i%3))
 			for newest, err := range s.LoadBack(ctx, stream, 1) {
 				if err != nil {
@@ -327,6 +328,9 @@ func writersLoseNothing(ctx context.Context, s es.Store) error {
 	})
 	if err := first(errs...); err != nil {
 		return err
+	}
+	if ctx.Err() != nil {
+		return fmt.Errorf("the writers do not come to an end: %w", ctx.Err())
 	}
 	found, err := all(s.Load(ctx, stream, 0))
 	if err != nil {
