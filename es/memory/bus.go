@@ -105,7 +105,7 @@ func (b *Bus) Publish(ctx context.Context, c es.Commit) error {
 		ctx, cancel := context.WithCancel(context.Background())
 		q := &queue{commits: []es.Commit{c}, cancel: cancel}
 		s.queues[c.Stream] = q
-		go b.drain(ctx, s, q)
+		go b.drain(ctx, s, q, c)
 	}
 	return nil
 }
@@ -127,10 +127,11 @@ func (b *Bus) repeated(id string, now time.Time) bool {
 	return false
 }
 
-// drain delivers what is in a queue until it is empty or the bus gives up.
-func (b *Bus) drain(ctx context.Context, s *subscriber, q *queue) {
+// drain delivers what is in a queue, of which c is the first, until it is empty or
+// the bus gives up.
+func (b *Bus) drain(ctx context.Context, s *subscriber, q *queue, c es.Commit) {
 	defer q.cancel()
-	for c := q.commits[0]; b.deliver(ctx, s, c); {
+	for b.deliver(ctx, s, c) {
 		var more bool
 		if c, more = b.advance(s, q); !more {
 			return
