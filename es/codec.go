@@ -102,8 +102,8 @@ type jsonCodec[E any] struct {
 type jsonType struct {
 	elem    reflect.Type // what JSON is decoded into
 	pointer bool         // whether the event is a pointer to it
-	// scratch holds *elem values to decode into: making an interface from a
-	// value copies it, so the value that was decoded into can be used again.
+	// scratch holds values of type *elem to decode into: making an interface
+	// from what they point to copies it, so they can be used again.
 	scratch sync.Pool
 }
 
@@ -112,24 +112,25 @@ func newJSONType(t reflect.Type) *jsonType {
 	if t.Kind() == reflect.Pointer {
 		jt.elem, jt.pointer = t.Elem(), true
 	}
-	jt.scratch.New = func() any { return reflect.New(jt.elem) }
+	jt.scratch.New = func() any { return reflect.New(jt.elem).Interface() }
 	return jt
 }
 
 func (jt *jsonType) decode(data []byte) (any, error) {
 	if jt.pointer {
-		v := reflect.New(jt.elem)
-		return v.Interface(), json.Unmarshal(data, v.Interface())
+		p := reflect.New(jt.elem).Interface()
+		return p, json.Unmarshal(data, p)
 	}
-	v := jt.scratch.Get().(reflect.Value)
+	p := jt.scratch.Get()
+	v := reflect.ValueOf(p).Elem()
 	defer func() {
-		v.Elem().SetZero()
-		jt.scratch.Put(v)
+		v.SetZero()
+		jt.scratch.Put(p)
 	}()
-	if err := json.Unmarshal(data, v.Interface()); err != nil {
+	if err := json.Unmarshal(data, p); err != nil {
 		return nil, err
 	}
-	return v.Elem().Interface(), nil
+	return v.Interface(), nil
 }
 
 func (c *jsonCodec[E]) Types() []string { return slices.Sorted(maps.Keys(c.types)) }

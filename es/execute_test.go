@@ -206,6 +206,39 @@ func TestNamed(t *testing.T) {
 	}
 }
 
+func TestNamedWindowByDefault(t *testing.T) {
+	tap := newTap()
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	j := tap.journal()
+	j.Now = func() time.Time { return now }
+	run := func(name string) {
+		t.Helper()
+		if _, err := es.Execute(t.Context(), j, &counter, "1", count("x"), es.Named(name, nil)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	remembered := func() int {
+		all := slots(t, tap.Store, theStream)
+		return len(all[len(all)-1].Done)
+	}
+	for n := range 10 {
+		run(fmt.Sprint(n))
+	}
+	if n := remembered(); n != 8 {
+		t.Errorf("%d commands are remembered", n)
+	}
+	now = now.Add(24*time.Hour - 1)
+	run("late")
+	if n := remembered(); n != 8 {
+		t.Errorf("%d commands are remembered for a day", n)
+	}
+	now = now.Add(2)
+	run("later")
+	if n := remembered(); n != 2 {
+		t.Errorf("%d commands are remembered after a day", n)
+	}
+}
+
 func TestNamedWindow(t *testing.T) {
 	tap := newTap()
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)

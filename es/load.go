@@ -12,7 +12,7 @@ type loaded[S any] struct {
 	state   S
 	version uint64  // of the last event in state
 	last    Commit  // the newest commit in state; zero if there is none
-	since   int     // commits in state behind the newest usable snapshot
+	since   int     // commits behind the newest usable snapshot, or more
 	pending *Commit // the newest commit, if it is pending: it is not in state
 	marker  string  // the ID of the revoked commit in the next slot
 }
@@ -39,6 +39,8 @@ func (a *Aggregate[S, E]) load(ctx context.Context, store Store, stream StreamID
 		l, enough, err = a.replayBack(store.LoadBack(ctx, stream, hint), hint)
 	}
 	if err == nil && !enough {
+		// Where snapshots are on, there were too many commits without one, and
+		// the next commit carries one whatever since is.
 		l, err = a.replay(store.Load(ctx, stream, 0))
 	}
 	if err != nil {
@@ -63,19 +65,15 @@ func (a *Aggregate[S, E]) replay(commits iter.Seq2[Commit, error]) (l loaded[S],
 		if l.state, buf, err = a.apply(l.state, c, buf); err != nil {
 			return l, err
 		}
-		if a.Snapshots.usable(c) {
-			l.since = 0
-		} else {
-			l.since++
-		}
 		l.version, l.last = c.Last(), c
+		l.since++
 	}
 	return l, nil
 }
 
 // replayBack reads newest first until it has a commit to start the fold from,
-// and then folds forward. It gives up, and reports false, when it has read limit
-// commits without finding one.
+// and then folds forward. It reports false if it found none among limit commits:
+// then only a fold from the beginning helps, or finds what is missing.
 func (a *Aggregate[S, E]) replayBack(commits iter.Seq2[Commit, error], limit int) (l loaded[S], enough bool, err error) {
 	var found []Commit // newest first
 	var next *Commit   // the slot behind the one that comes
@@ -96,17 +94,11 @@ func (a *Aggregate[S, E]) replayBack(commits iter.Seq2[Commit, error], limit int
 		}
 	}
 	if len(found) == 0 {
-		// The stream is empty, but for a first commit that is not history yet.
-		if next != nil && next.Version != 1 {
-			return l, false, &GapError{Stream: next.Stream, Want: 1, Have: next.Version}
-		}
-		return l, true, nil
+		// Empty, but for a first commit that is not history yet.
+		return l, next == nil || next.Version == 1, nil
 	}
 	if !enough {
-		if first := found[len(found)-1]; len(found) < limit {
-			return l, false, &GapError{Stream: first.Stream, Want: 1, Have: first.Version}
-		}
-		return loaded[S]{}, false, nil
+		return l, false, nil
 	}
 	l.last, l.version = found[0], found[0].Last()
 	l.since = len(found)

@@ -97,9 +97,6 @@ func (p *Projection[V, E]) advance(ctx context.Context, view View[V], stream Str
 		if err != nil {
 			return view, err
 		}
-		if c.Version > version || c.Status == Revoked {
-			break
-		}
 		if view, err = p.apply(view, c); err != nil {
 			return view, err
 		}

@@ -365,6 +365,12 @@ func TestDeadlineTooClose(t *testing.T) {
 func TestTimeForCompensation(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tap := newTap()
+		tap.on = func(op string, _ es.Commit, do func() error) error {
+			if op == "revoke" {
+				pass(time.Second / 2)
+			}
+			return do()
+		}
 		j := &es.Journal{Store: tap, Publisher: slow{}}
 		_, err := es.Execute(t.Context(), j, &counter, "1", count("a"))
 		if !errors.Is(err, es.ErrRefused) {
@@ -524,10 +530,11 @@ func TestRelay(t *testing.T) {
 			c.Stream.ID = ids[i]
 			plant(t, tap.Store, with(c, status))
 		}
+		pass(time.Second / 2)
 		if n, err := tap.journal().Relay(t.Context()); n != 0 || err != nil {
 			t.Errorf("relayed %d commits of living authors, %v", n, err)
 		}
-		pass(time.Second + time.Millisecond)
+		pass(time.Second/2 + time.Millisecond)
 		if n, err := tap.journal().Relay(t.Context()); n != 2 || err != nil {
 			t.Errorf("relayed %d, %v", n, err)
 		}
