@@ -183,14 +183,14 @@ func (s *subscriber) call(ctx context.Context, c es.Commit) error {
 	return s.handle(ctx, clone(c))
 }
 
-// Close takes no more commits and waits until all are delivered. If the context
-// ends before that, it gives up: no handler is called any more, the contexts of
-// those that are running end, and the error says how many deliveries are left. A
+// Close waits until everything is delivered, what is published meanwhile and what
+// deliveries cause included, and takes no more from then on. If the context ends
+// before that, it gives up: no handler is called any more, the contexts of those
+// that are running end, and the error says how many deliveries are left. A
 // goroutine ends when its handler has returned. Close may be called again.
 func (b *Bus) Close(ctx context.Context) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.closed = true
 	if b.left > 0 && b.stopped == nil {
 		if b.idle == nil {
 			b.idle = make(chan struct{})
@@ -203,6 +203,7 @@ func (b *Bus) Close(ctx context.Context) error {
 		}
 		b.mu.Lock()
 	}
+	b.closed = true
 	if b.left == 0 {
 		return nil
 	}
@@ -221,6 +222,7 @@ func (b *Bus) Close(ctx context.Context) error {
 // wake ends the waiting of every Close.
 func (b *Bus) wake() {
 	if b.idle != nil {
+		b.closed = true // at once: a Close that waits must find nothing new
 		close(b.idle)
 		b.idle = nil
 	}
