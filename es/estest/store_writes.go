@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"runtime"
 
 	"github.com/leftfold/leftfold/es"
 )
@@ -317,6 +318,7 @@ func writersLoseNothing(ctx context.Context, s es.Store) error {
 				c.Version = newest.Last() + 1
 				break
 			}
+			runtime.Gosched() // so that another may come in between, on a fast store, too
 			switch err := s.Append(ctx, c); {
 			case err == nil:
 				stored[i] = append(stored[i], c)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"reflect"
+	"runtime"
 	"slices"
 	"testing"
 
@@ -157,6 +158,7 @@ func viewWriters(ctx context.Context, v es.Views[Document]) error {
 			old := view.Version
 			view.Version++
 			view.Value.Count++
+			runtime.Gosched() // so that another may come in between, on a fast database, too
 			switch err := v.Put(ctx, stream, view, old); {
 			case err == nil:
 				done++
