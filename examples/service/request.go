@@ -74,7 +74,7 @@ func (f *form) parse(members []string) error {
 			return malformed("The body is not one valid JSON document.")
 		}
 		member, _ := name.(string)
-		var value any
+		var value json.RawMessage
 		if err := d.Decode(&value); err != nil {
 			return malformed("The body is not one valid JSON document.")
 		}
@@ -82,14 +82,14 @@ func (f *form) parse(members []string) error {
 			return malformed("The body has a member twice.")
 		}
 		seen[member] = true
-		text, isText := value.(string)
-		switch {
+		var text *string // nil for null
+		switch err := json.Unmarshal(value, &text); {
 		case !slices.Contains(members, member):
 			f.add(member, "is unknown")
-		case !isText:
+		case err != nil, text == nil:
 			f.add(member, "must be a string")
 		default:
-			f.values[member] = text
+			f.values[member] = *text
 		}
 	}
 	return nil

@@ -1,0 +1,241 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/matryer/is"
+
+	"github.com/leftfold/leftfold/examples/otp"
+	"github.com/leftfold/leftfold/examples/service"
+)
+
+func noEnv(string) string { return "" }
+
+// serve runs the server on a free port until the test ends, and returns what it printed.
+func serve(t *testing.T) (base, printed string) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	r, w := io.Pipe()
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		err := run(ctx, []string{"-addr", "127.0.0.1:0"}, noEnv, w, t.Output())
+		if err != nil {
+			t.Errorf("the server ended with %v", err)
+		}
+		_ = w.CloseWithError(err)
+	})
+	t.Cleanup(func() { cancel(); wg.Wait() })
+	out := make([]byte, 1<<16)
+	n, err := r.Read(out) // it prints in one go
+	if err != nil {
+		t.Fatal(err)
+	}
+	printed = string(out[:n])
+	base = regexp.MustCompile(`http://127\.0\.0\.1:[0-9]+`).FindString(printed)
+	if base == "" {
+		t.Fatalf("it does not say where it listens:\n%s", printed)
+	}
+	return base, printed
+}
+
+// What is printed works as it is printed.
+func TestWalkthrough(t *testing.T) {
+	_, printed := serve(t)
+	_, script, ok := strings.Cut(printed, "# A walk-through")
+	if !ok {
+		t.Fatalf("no walk-through:\n%s", printed)
+	}
+	if n := strings.Count(script, "curl "); n < 9 {
+		t.Errorf("%d curl lines", n)
+	}
+	if _, err := exec.LookPath("curl"); err != nil {
+		t.Fatalf("this test needs curl: %v", err)
+	}
+	sh := exec.CommandContext(t.Context(), "sh")
+	sh.Stdin = strings.NewReader("# A walk-through" + script)
+	out, err := sh.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	rest := string(out)
+	for _, want := range []string{
+		`"challenge":"`, `"version":1}`, // a code is requested
+		`"status":"sent"`,         // it is sent
+		`"token":"`, `"subject":`, // it is traded for a token
+		`"name":"Acme","location":"Berlin","description":"","version":1}`, // the org is created
+		`HTTP/1.1 200 OK`, `Etag: "1"`, `"location":"Berlin","description":"","version":1}`, // and read
+		`"location":"Paris","description":"We moved.","version":2}`,                         // and updated
+		`"location":"Paris","description":"We moved.","version":2}`,                         // and read again
+		`{"events":[{"version":1,"type":"org.created"`, `{"version":2,"type":"org.updated"`, // its history
+		`{"version":1,"state":{"name":"Acme","location":"Berlin","description":""}}`, // and its past
+	} {
+		_, after, ok := strings.Cut(rest, want)
+		if !ok {
+			t.Fatalf("%s is missing in:\n%s\nall:\n%s", want, rest, out)
+		}
+		rest = after
+	}
+	if strings.Contains(string(out), "problems/") {
+		t.Errorf("something was refused:\n%s", out)
+	}
+}
+
+func TestOutbox(t *testing.T) {
+	is := is.New(t)
+	base, _ := serve(t)
+	get := func(path string) (int, string) {
+		t.Helper()
+		res, err := http.Get(base + path)
+		is.NoErr(err)
+		defer res.Body.Close()
+		body, err := io.ReadAll(res.Body)
+		is.NoErr(err)
+		return res.StatusCode, string(body)
+	}
+	status, body := get("/dev/outbox?to=nobody@example.com")
+	is.Equal(status, 200)
+	is.Equal(body, "{\"messages\":[]}\n")
+
+	res, err := http.Post(base+"/otp", "application/json", strings.NewReader(`{"channel":"sms","to":"+49 151 12345678"}`))
+	is.NoErr(err)
+	var answer struct{ Challenge string }
+	is.NoErr(json.NewDecoder(res.Body).Decode(&answer))
+	is.NoErr(res.Body.Close())
+	req, err := http.NewRequestWithContext(t.Context(), "GET", base+"/otp/"+answer.Challenge, nil)
+	is.NoErr(err)
+	req.Header.Set("Prefer", "wait=5")
+	req.Header.Set("If-None-Match", `"1"`)
+	res, err = http.DefaultClient.Do(req)
+	is.NoErr(err)
+	is.NoErr(res.Body.Close())
+	is.Equal(res.StatusCode, 200)
+
+	_, body = get("/dev/outbox?to=%2B49%20(151)%2012345678")
+	var box struct {
+		Messages []struct {
+			To, Channel, Text, Code string
+			At                      time.Time
+		}
+	}
+	is.NoErr(json.Unmarshal([]byte(body), &box))
+	is.Equal(len(box.Messages), 1)
+	m := box.Messages[0]
+	is.Equal(m.To, "+4915112345678")
+	is.Equal(m.Channel, "sms")
+	is.Equal(len(m.Code), 6)
+	is.True(strings.Contains(m.Text, m.Code))
+	is.True(time.Since(m.At) < time.Minute)
+
+	for path, want := range map[string]int{"/healthz": 200, "/dev": 404, "/dev/outbox/": 404, "//orgs": 404} {
+		status, _ := get(path)
+		is.Equal(status, want)
+	}
+	res, err = http.Post(base+"/dev/outbox", "", nil)
+	is.NoErr(err)
+	is.NoErr(res.Body.Close())
+	is.Equal(res.StatusCode, 404)
+}
+
+func TestOutboxIsBounded(t *testing.T) {
+	is := is.New(t)
+	var o outbox
+	for range maxKept + 10 {
+		is.NoErr(o.Send(t.Context(), service.Message{To: "x", Channel: otp.Email}))
+	}
+	is.Equal(len(o.messages), maxKept)
+}
+
+func TestRefusesToStart(t *testing.T) {
+	is := is.New(t)
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	is.NoErr(err)
+	defer taken.Close()
+	err = run(t.Context(), []string{"-addr", taken.Addr().String()}, noEnv, io.Discard, io.Discard)
+	is.True(errors.Is(err, syscall.EADDRINUSE))
+	is.True(strings.Contains(err.Error(), taken.Addr().String()))
+
+	err = run(t.Context(), []string{"-port", "1"}, noEnv, io.Discard, io.Discard)
+	is.True(err != nil)
+	err = run(t.Context(), nil, func(name string) string { return map[string]string{"LOG_LEVEL": "loud"}[name] }, io.Discard, io.Discard)
+	is.True(err != nil && strings.Contains(err.Error(), "LOG_LEVEL"))
+}
+
+// The binary: it starts quickly, and ends well on a signal, with a request running.
+func TestBinary(t *testing.T) {
+	is := is.New(t)
+	bin := filepath.Join(t.TempDir(), "local")
+	out, err := exec.Command("go", "build", "-o", bin, ".").CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for _, sig := range []os.Signal{os.Interrupt, syscall.SIGTERM} {
+		cmd := exec.CommandContext(t.Context(), bin, "-addr", "127.0.0.1:0")
+		var stderr strings.Builder
+		cmd.Stderr = &stderr
+		stdout, err := cmd.StdoutPipe()
+		is.NoErr(err)
+		is.NoErr(cmd.Start())
+		printed := make([]byte, 1<<16)
+		n, err := stdout.Read(printed)
+		is.NoErr(err)
+		addr := regexp.MustCompile(`127\.0\.0\.1:[0-9]+`).FindString(string(printed[:n]))
+
+		// A command that runs when the signal comes is finished: its body is asked for, which
+		// shows that it runs, and is sent after the signal.
+		conn, err := net.Dial("tcp", addr)
+		is.NoErr(err)
+		const body = `{"channel":"email","to":"jane@example.com"}`
+		_, err = fmt.Fprintf(conn, "POST /otp HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\nExpect: 100-continue\r\n\r\n", len(body))
+		is.NoErr(err)
+		answer := bufio.NewReader(conn)
+		line, err := answer.ReadString('\n')
+		is.NoErr(err)
+		is.True(strings.Contains(line, "100 Continue"))
+		_, err = answer.ReadString('\n')
+		is.NoErr(err)
+		begin := time.Now()
+		is.NoErr(cmd.Process.Signal(sig))
+		for { // until nobody listens any more
+			probe, err := net.Dial("tcp", addr)
+			if err != nil {
+				break
+			}
+			_ = probe.Close()
+		}
+		_, err = io.WriteString(conn, body)
+		is.NoErr(err)
+		line, err = answer.ReadString('\n')
+		is.NoErr(err)
+		is.True(strings.Contains(line, "202 Accepted"))
+		_ = conn.Close()
+		if err := cmd.Wait(); err != nil {
+			t.Errorf("%v: %v\n%s", sig, err, stderr.String())
+		}
+		is.True(time.Since(begin) < 5*time.Second)
+	}
+
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	is.NoErr(err)
+	defer taken.Close()
+	out, err = exec.Command(bin, "-addr", taken.Addr().String()).CombinedOutput()
+	exit, ok := errors.AsType[*exec.ExitError](err)
+	is.True(ok)
+	is.Equal(exit.ExitCode(), 1)
+	is.True(strings.Contains(string(out), "address already in use"))
+}

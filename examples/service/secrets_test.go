@@ -1,0 +1,141 @@
+package service_test
+
+import (
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/leftfold/leftfold/es"
+	"github.com/leftfold/leftfold/es/memory"
+	"github.com/leftfold/leftfold/examples/otp"
+	"github.com/leftfold/leftfold/examples/service"
+)
+
+// A run with everything in it, faults as well; then all that was stored, published, logged and
+// answered is searched for what must not be there.
+func TestSecretsStayWhereTheyBelong(t *testing.T) {
+	sys := start(t)
+	sys.clock.whole.Store(true) // fractions of a second could look like a code
+	answers := make(map[string]string)
+	say := func(what string, r response) response {
+		answers[what] += fmt.Sprint(r.header, r.body)
+		return r
+	}
+	challenge, code := sys.requestCode(jane)
+	challenge2, code2 := sys.requestCode(phone)
+	say("query", sys.get("/otp/"+challenge))
+	say("refusal", sys.post("/otp/verify", guess(jane, challenge, wrong(code)), "Idempotency-Key", "1").wants(401))
+	say("refusal", sys.post("/otp/verify", guess(jane, challenge2, code)).wants(401))
+	say("refusal", sys.get("/otp/"+challenge+"x").wants(404))
+	say("refusal", sys.post("/otp/"+challenge, "").wants(405))
+	token := say("token", sys.post("/otp/verify", guess(jane, challenge, code), "Idempotency-Key", "2").wants(200))
+	bearer, id := "Bearer "+token.text("token"), token.text("subject")
+	say("org", sys.post("/orgs", profile("A"), "Authorization", bearer).wants(201))
+	say("refusal", sys.post("/orgs", profile("A"), "Authorization", bearer).wants(409))
+	say("org", sys.get("/orgs/"+id+"/history", "Authorization", bearer).wants(200))
+	say("org", sys.get("/orgs/"+id, "Prefer", "wait=5").wants(200))
+
+	for _, fault := range []error{errors.New("time-out"), fmt.Errorf("closed: %w", es.ErrRefused)} {
+		sys.broker.set(func(es.Commit) error { return fault })
+		say("refusal", sys.post("/otp/verify", guess(phone, challenge2, wrong(code2)), "Idempotency-Key", "3"))
+		say("refusal", sys.put("/orgs/"+id, profile("B"), "Authorization", bearer))
+		say("refusal", sys.post("/otp/verify", guess(phone, challenge2, code2)))
+	}
+	sys.broker.set(nil)
+	sys.store.fail(nil, errors.New("reset"))
+	say("refusal", sys.post("/otp/verify", guess(phone, challenge2, wrong(code2)), "Idempotency-Key", "4").wants(503))
+	sys.store.fail(nil, nil)
+	sys.outbox.fail(&service.SendError{Reason: otp.Refused, Detail: "mailbox unknown"})
+	sys.post("/otp", map[string]string{"channel": "sms", "to": phone}).wants(202)
+	sys.service.OTPViews = brokenViews[otp.View]{errors.New("views are gone")}
+	say("refusal", sys.get("/otp/"+challenge).wants(500))
+	sys.clock.move(time.Second)
+	if _, err := sys.service.Journal.Relay(t.Context()); err != nil {
+		t.Error(err)
+	}
+
+	var names, stored strings.Builder // of streams; and what is in them
+	all, ok := sys.store.Store.(*memory.Store)
+	if !ok {
+		t.Fatal("not the store in memory")
+	}
+	commits := 0
+	for stream, err := range all.Streams(t.Context(), 0, 1, es.StreamID{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintln(&names, stream)
+		for c, err := range all.Load(t.Context(), stream, 0) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			commits++
+			fmt.Fprintln(&stored, text(t, c))
+		}
+	}
+	var published strings.Builder
+	sys.broker.mu.Lock()
+	for _, c := range sys.broker.seen {
+		fmt.Fprintln(&published, text(t, c))
+	}
+	sys.broker.mu.Unlock()
+	if commits < 8 || !strings.Contains(sys.logs.String(), "request failed") || !strings.Contains(published.String(), "otp.verified") {
+		t.Fatalf("nothing to search: %d commits", commits)
+	}
+
+	mac := challenge[strings.LastIndex(challenge, "-")+1:]
+	mac2 := challenge2[strings.LastIndex(challenge2, "-")+1:]
+	secrets := []string{code, code2, mac, mac2, token.text("token")}
+	for _, key := range [][]byte{otpKey, tokenKey} {
+		secrets = append(secrets, string(key), hex.EncodeToString(key), base64.StdEncoding.EncodeToString(key))
+	}
+	addresses := []string{jane, phone, "jane", phone[1:]}
+	search := func(where, in string, for_ ...string) {
+		t.Helper()
+		for _, secret := range for_ {
+			if strings.Contains(in, secret) {
+				t.Errorf("%q is in %s:\n%s", secret, where, in)
+			}
+		}
+	}
+	search("the store", stored.String(), secrets...)
+	search("what was published", published.String(), secrets...)
+	search("the logs", sys.logs.String(), slices.Concat(secrets, addresses)...)
+	search("the names of streams", names.String(), addresses...)
+	search("refusals", answers["refusal"], slices.Concat(secrets, addresses)...)
+	search("orgs", answers["org"], slices.Concat(secrets, addresses)...)
+	search("the status of a code", answers["query"], slices.Concat([]string{code, code2, mac2}, addresses)...)
+	search("the answer with the token", answers["token"], slices.Concat([]string{code, mac}, addresses)...)
+	// An address is stored where it was asked for, and nowhere else.
+	for line := range strings.SplitSeq(stored.String(), "\n") {
+		if !strings.Contains(line, "otp.requested") {
+			search("another event than the request", line, addresses...)
+		}
+	}
+	search("what is printed of the service", fmt.Sprintf("%+v %#v", sys.service.Codes, sys.service.Tokens), secrets...)
+	messages := sys.outbox.to(jane)
+	search("what is printed of a message", fmt.Sprintf("%v %+v %#v", messages[0], messages, messages[0].LogValue()), slices.Concat(secrets, addresses)...)
+}
+
+// text returns everything of a commit, its data readable.
+func text(t *testing.T, c es.Commit) string {
+	var b strings.Builder
+	for _, e := range c.Events {
+		fmt.Fprintf(&b, "%s %s ", e.Type, e.Data)
+	}
+	if c.State != nil {
+		fmt.Fprintf(&b, "state %s ", c.State.Data)
+	}
+	c.Events, c.State = nil, nil
+	rest, err := json.Marshal(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b.String() + string(rest)
+}
