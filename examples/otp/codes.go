@@ -23,43 +23,48 @@ const MinKey = 32
 // key: codes, challenges, and the names that stand for addresses. The same key gives
 // the same values, so nothing of it need be stored; who changes the key ends all
 // codes and gives everybody a new name. It is safe for concurrent use, and
-// printing or logging it shows nothing. Make one with [NewCodes].
+// printing or logging it shows nothing. Make one with [NewCodes]; the zero value panics.
 type Codes struct {
-	stream, subject, code, challenge, content []byte // a key for each purpose
+	// A pointer: package fmt prints a field that is not exported without asking the
+	// type, but it does not follow pointers there.
+	keys *keys
 }
+
+// keys has one for each purpose.
+type keys struct{ stream, subject, code, challenge, content []byte }
 
 // NewCodes returns the codes of a server key of at least [MinKey] bytes.
 func NewCodes(key []byte) (Codes, error) {
 	if len(key) < MinKey {
 		return Codes{}, fmt.Errorf("the key has %d bytes, at least %d are needed", len(key), MinKey)
 	}
-	var c Codes
+	var k keys
 	for purpose, to := range map[string]*[]byte{
-		"stream": &c.stream, "subject": &c.subject, "code": &c.code, "challenge": &c.challenge, "content": &c.content,
+		"stream": &k.stream, "subject": &k.subject, "code": &k.code, "challenge": &k.challenge, "content": &k.content,
 	} {
 		var err error
 		if *to, err = hkdf.Key(sha256.New, key, nil, "leftfold otp "+purpose, sha256.Size); err != nil {
 			return Codes{}, fmt.Errorf("derive the %s key: %w", purpose, err)
 		}
 	}
-	return c, nil
+	return Codes{&k}, nil
 }
 
 // StreamID returns the ID of an address's stream, from which the address cannot be found
 // without the key: 32 lower-case letters and digits.
-func (c Codes) StreamID(a Address) string { return name(c.stream, string(a.channel), a.to) }
+func (c Codes) StreamID(a Address) string { return name(c.keys.stream, string(a.channel), a.to) }
 
 // Subject returns the name of an address in tokens, as [Codes.StreamID] and unlike it.
-func (c Codes) Subject(a Address) string { return name(c.subject, string(a.channel), a.to) }
+func (c Codes) Subject(a Address) string { return name(c.keys.subject, string(a.channel), a.to) }
 
 // Content returns a digest of a request that may be stored as the content of a named
 // command (see [es.Named]): without the key it says nothing of the request.
-func (c Codes) Content(parts ...string) []byte { return mac(c.content, parts...) }
+func (c Codes) Content(parts ...string) []byte { return mac(c.keys.content, parts...) }
 
 // Code returns the code of a request, 6 digits: HOTP (RFC 4226) with a secret for each
 // stream, and the version of the [Requested] event as the counter.
 func (c Codes) Code(id string, request uint64) string {
-	return code(mac(c.code, id), request)
+	return code(mac(c.keys.code, id), request)
 }
 
 func code(secret []byte, counter uint64) string {
@@ -76,7 +81,7 @@ func code(secret []byte, counter uint64) string {
 // so that it cannot be guessed. It is made of lower-case letters, digits and hyphens.
 func (c Codes) Challenge(id string, request uint64) string {
 	version := strconv.FormatUint(request, 10)
-	return id + "-" + version + "-" + name(c.challenge, id, version)
+	return id + "-" + version + "-" + name(c.keys.challenge, id, version)
 }
 
 // Locate returns the stream and the version of the request that a challenge belongs to,

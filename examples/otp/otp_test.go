@@ -423,6 +423,8 @@ func TestNothingIsPrinted(t *testing.T) {
 		is.Equal(fmt.Sprintf(format, a), "[email address]")
 		is.Equal(fmt.Sprintf(format, struct{ C any }{&a}.C), "[email address]")
 	}
+	// Not even where fmt cannot ask the type.
+	is.True(regexp.MustCompile(`^{c:{keys:0x[0-9a-f]+}}$`).MatchString(fmt.Sprintf("%+v", struct{ c otp.Codes }{codes})))
 	is.Equal(codes.LogValue().String(), "[codes]")
 	is.Equal(a.LogValue().String(), "[email address]")
 	is.True(!strings.Contains((&otp.RateError{RetryAfter: time.Second}).Error(), "jane"))

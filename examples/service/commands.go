@@ -85,7 +85,8 @@ func (s *Service) verifyCode(w http.ResponseWriter, r *http.Request) error {
 }
 
 // executeOTP runs a decision of one event and returns that event. For a command that was
-// repeated this is the event of the first time, whatever would be decided now.
+// repeated this is the event of the first time, whatever would be decided now; it is read
+// from the history, which costs what the stream costs to read, and is rare.
 func (s *Service) executeOTP(ctx context.Context, id string, decide func(otp.State) ([]otp.Event, error), options ...es.Option) (es.Result, otp.Event, error) {
 	var decided []otp.Event
 	res, err := es.Execute(ctx, s.Journal, &otp.Aggregate, id, func(state otp.State) (_ []otp.Event, err error) {

@@ -24,8 +24,7 @@ type Config struct {
 	TokenKey   Secret // TOKEN_KEY, for [NewTokens]
 	PublicURL  string // PUBLIC_URL, without a slash at the end
 	LogLevel   slog.Level
-
-	sender Secret // SENDER, checked; an smtp URL may hold a password
+	Sender     Secret // SENDER, for [Config.NewSender]; an smtp URL may hold a password
 }
 
 // ReadConfig reads the variables of the environment. Those that a program cannot do
@@ -60,7 +59,7 @@ func ReadConfig(getenv func(string) string, required ...string) (Config, error) 
 			return nil
 		}},
 		{"SENDER", func(s string) error {
-			c.sender = Secret{[]byte(s)}
+			c.Sender = newSecret([]byte(s))
 			_, err := c.newSender(nil, nil)
 			return err
 		}},
@@ -105,7 +104,7 @@ func key(to *Secret, least int) func(string) error {
 		case len(b) < least:
 			return fmt.Errorf("has %d bytes, at least %d are needed", len(b), least)
 		}
-		*to = Secret{b}
+		*to = newSecret(b)
 		return nil
 	}
 }
@@ -124,7 +123,7 @@ func (c Config) NewSender(logger *slog.Logger, sns Sender) (Sender, error) {
 }
 
 func (c Config) newSender(logger *slog.Logger, sns Sender) (Sender, error) {
-	value := string(c.sender.bytes)
+	value := string(c.Sender.Reveal())
 	switch {
 	case value == "log":
 		return logSender{logger}, nil
@@ -142,10 +141,19 @@ func (c Config) newSender(logger *slog.Logger, sns Sender) (Sender, error) {
 
 // Secret is a value that is not to be shown: printed, logged or encoded it says
 // [secret] and nothing else.
-type Secret struct{ bytes []byte }
+type Secret struct {
+	value *[]byte // a pointer, for the sake of package fmt: see [otp.Codes]
+}
 
-// Reveal returns the value itself.
-func (s Secret) Reveal() []byte { return s.bytes }
+func newSecret(b []byte) Secret { return Secret{&b} }
+
+// Reveal returns the value itself, nil if there is none.
+func (s Secret) Reveal() []byte {
+	if s.value == nil {
+		return nil
+	}
+	return *s.value
+}
 
 // Format keeps the value out of anything that is printed.
 func (s Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "[secret]") }

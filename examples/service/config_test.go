@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"maps"
 	"strings"
@@ -43,13 +42,13 @@ func TestReadConfig(t *testing.T) {
 	is.Equal(len(c.OTPKey.Reveal()), 32)
 	is.Equal(len(c.TokenKey.Reveal()), 32)
 
-	printed := fmt.Sprintf("%v %+v %#v %s %x %v", c, c, c, c.OTPKey, c.TokenKey, &c)
+	printed := fmt.Sprintf("%v %+v %#v %s %x %v %v", c, c, c, c.OTPKey, c.TokenKey, &c, struct{ c service.Config }{c})
 	var logged strings.Builder
-	slog.New(slog.NewJSONHandler(&logged, nil)).Info("start", "config", c, "key", c.OTPKey)
+	slog.New(slog.NewJSONHandler(&logged, nil)).Info("start", slog.Any("config", c), slog.Any("key", c.OTPKey))
 	encoded, err := json.Marshal(c)
 	is.NoErr(err)
 	for _, shown := range []string{printed, logged.String(), string(encoded)} {
-		for _, secret := range []string{"hunter2", everything["OTP_KEY"], fmt.Sprint(c.OTPKey.Reveal()), fmt.Sprintf("%x", c.OTPKey.Reveal()), base64.StdEncoding.EncodeToString(c.TokenKey.Reveal())} {
+		for _, secret := range []string{"hunter2", everything["OTP_KEY"], fmt.Sprintf("%d", c.OTPKey.Reveal()), fmt.Sprintf("%d", c.Sender.Reveal()), fmt.Sprintf("%x", c.OTPKey.Reveal()), base64.StdEncoding.EncodeToString(c.TokenKey.Reveal())} {
 			is.True(!strings.Contains(shown, secret))
 		}
 	}
@@ -92,7 +91,7 @@ func TestReadConfigSaysAllThatIsWrong(t *testing.T) {
 
 func TestNewSender(t *testing.T) {
 	is := is.New(t)
-	logger := slog.New(slog.NewTextHandler(io.Discard, nil))
+	logger := slog.New(slog.DiscardHandler)
 	sender := func(value string, sns service.Sender) (service.Sender, error) {
 		c, err := service.ReadConfig(env(map[string]string{"SENDER": value}))
 		is.NoErr(err)

@@ -37,7 +37,7 @@ func TestParallelUpdates(t *testing.T) {
 					}
 					accepted[version] = name
 					mu.Unlock()
-				case http.StatusConflict, http.StatusServiceUnavailable:
+				case http.StatusConflict:
 				default:
 					t.Errorf("%d: %s", res.status, res.body)
 				}

@@ -123,15 +123,18 @@ func (f *form) check(err error) error {
 }
 
 func (f *form) collect(err error) {
-	switch e := err.(type) {
-	case *org.FieldError:
-		f.add(e.Field, e.Problem)
-	case *otp.FieldError:
-		f.add(e.Field, e.Problem)
-	case interface{ Unwrap() []error }: // errors.Join
+	type joined interface {
+		error
+		Unwrap() []error
+	}
+	if e, ok := errors.AsType[joined](err); ok {
 		for _, err := range e.Unwrap() {
 			f.collect(err)
 		}
+	} else if e, ok := errors.AsType[*org.FieldError](err); ok {
+		f.add(e.Field, e.Problem)
+	} else if e, ok := errors.AsType[*otp.FieldError](err); ok {
+		f.add(e.Field, e.Problem)
 	}
 }
 

@@ -53,8 +53,9 @@ func TestSecretsStayWhereTheyBelong(t *testing.T) {
 	sys.store.fail(nil, nil)
 	sys.outbox.fail(&service.SendError{Reason: otp.Refused, Detail: "mailbox unknown"})
 	sys.post("/otp", map[string]string{"channel": "sms", "to": phone}).wants(202)
-	sys.service.OTPViews = brokenViews[otp.View]{errors.New("views are gone")}
+	sys.views.fail(errors.New("views are gone"))
 	say("refusal", sys.get("/otp/"+challenge).wants(500))
+	sys.views.fail(nil)
 	sys.clock.move(time.Second)
 	if _, err := sys.service.Journal.Relay(t.Context()); err != nil {
 		t.Error(err)

@@ -36,6 +36,7 @@ type system struct {
 	outbox  *outbox
 	store   *store
 	broker  *broker
+	views   *fault // of the views
 	logs    *logs
 }
 
@@ -57,7 +58,7 @@ func start(t *testing.T) *system {
 	var bus memory.Bus
 	sys := &system{
 		t: t, codes: codes, clock: new(clock), outbox: new(outbox),
-		store: &store{Store: new(memory.Store)}, broker: &broker{bus: &bus}, logs: new(logs),
+		store: &store{Store: new(memory.Store)}, broker: &broker{bus: &bus}, logs: new(logs), views: new(fault),
 		client: &http.Client{
 			Transport:     &http.Transport{MaxIdleConnsPerHost: 128},
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -67,10 +68,12 @@ func start(t *testing.T) *system {
 	sys.service = &service.Service{
 		Journal: &es.Journal{
 			Store: sys.store, Publisher: sys.broker, Now: sys.clock.Now, Logger: logger,
-			Grace: time.Millisecond, // nobody dies here: there is nobody to wait for
+			Grace:   time.Millisecond, // who is gone here is gone at once
+			Timeout: 10 * time.Second, // a slow machine is no fault
 		},
-		OrgViews: new(memory.Views[org.View]), OTPViews: new(memory.Views[otp.View]),
-		Codes: codes, Tokens: tokens, Sender: sys.outbox, Logger: logger, Now: sys.clock.Now,
+		OrgViews: views[org.View]{new(memory.Views[org.View]), sys.views},
+		OTPViews: views[otp.View]{new(memory.Views[otp.View]), sys.views},
+		Codes:    codes, Tokens: tokens, Sender: sys.outbox, Logger: logger, Now: sys.clock.Now,
 	}
 	bus.Subscribe("views", sys.service.Project)
 	bus.Subscribe("codes", sys.service.React)
@@ -80,7 +83,7 @@ func start(t *testing.T) *system {
 		t.Fatal(err)
 	}
 	sys.url = "http://" + listener.Addr().String()
-	server := http.Server{Handler: sys.service.Handler(), ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelError)}
+	server := http.Server{ReadHeaderTimeout: time.Minute, Handler: sys.service.Handler(), ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelError)}
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
@@ -126,20 +129,39 @@ func (c *clock) move(d time.Duration) { c.offset.Add(int64(d)) }
 type outbox struct {
 	mu       sync.Mutex
 	messages []service.Message
-	err      error
+	fault
 }
 
 func (o *outbox) Send(_ context.Context, m service.Message) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.messages = append(o.messages, m)
-	return o.err
+	return o.get()
 }
 
-func (o *outbox) fail(err error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.err = err
+// fault is an error that is switched on and off.
+type fault struct{ err atomic.Pointer[error] }
+
+func (f *fault) fail(err error) { f.err.Store(&err) }
+
+func (f *fault) get() error {
+	if err := f.err.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// views cannot be read while there is a fault.
+type views[V any] struct {
+	es.Views[V]
+	fault *fault
+}
+
+func (v views[V]) Get(ctx context.Context, stream es.StreamID) (es.View[V], error) {
+	if err := v.fault.get(); err != nil {
+		return es.View[V]{}, err
+	}
+	return v.Views.Get(ctx, stream)
 }
 
 func (o *outbox) to(to string) []service.Message {
@@ -175,6 +197,13 @@ func (b *broker) Publish(ctx context.Context, c es.Commit) error {
 	b.seen = append(b.seen, c)
 	b.mu.Unlock()
 	return b.bus.Publish(ctx, c)
+}
+
+// first returns the commit that was published first.
+func (b *broker) first() es.Commit {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.seen[0]
 }
 
 func (b *broker) set(do func(es.Commit) error) {

@@ -19,7 +19,7 @@ const minTokenKey = 32
 // Tokens issues and checks bearer tokens: JWT, signed by HS256. Printing or logging it
 // shows nothing of the key. Make one with [NewTokens].
 type Tokens struct {
-	key      []byte
+	key      Secret
 	issuer   string
 	lifetime time.Duration
 }
@@ -34,7 +34,7 @@ func NewTokens(key []byte, issuer string, lifetime time.Duration) (Tokens, error
 	if lifetime == 0 {
 		lifetime = time.Hour
 	}
-	return Tokens{key: key, issuer: issuer, lifetime: lifetime}, nil
+	return Tokens{key: newSecret(key), issuer: issuer, lifetime: lifetime}, nil
 }
 
 // issue returns a token and when it expires. It depends on the arguments alone, so that a
@@ -51,7 +51,7 @@ func (t Tokens) issue(subject string, at time.Time, version uint64) (string, tim
 	if t.issuer != "" {
 		claims.Issuer, claims.Audience = t.issuer, jwt.ClaimStrings{t.issuer}
 	}
-	token, err := jwt.NewWithClaims(jwt.SigningMethodHS256, claims).SignedString(t.key)
+	token, err := jwt.NewWithClaims(jwt.SigningMethodHS256, claims).SignedString(t.key.Reveal())
 	if err != nil {
 		return "", time.Time{}, fmt.Errorf("sign token: %w", err)
 	}
@@ -75,7 +75,7 @@ func (t Tokens) subject(r *http.Request, now time.Time) (string, error) {
 		options = append(options, jwt.WithIssuer(t.issuer), jwt.WithAudience(t.issuer))
 	}
 	var claims jwt.RegisteredClaims
-	_, err := jwt.ParseWithClaims(strings.TrimSpace(token), &claims, func(*jwt.Token) (any, error) { return t.key, nil }, options...)
+	_, err := jwt.ParseWithClaims(strings.TrimSpace(token), &claims, func(*jwt.Token) (any, error) { return t.key.Reveal(), nil }, options...)
 	switch {
 	case errors.Is(err, jwt.ErrTokenExpired):
 		return "", unauthorized(`Bearer error="invalid_token"`, "The token has expired. Get a new one with POST /otp and POST /otp/verify.")
