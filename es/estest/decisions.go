@@ -69,11 +69,11 @@ func (c *Case[S, E]) check(a *es.Aggregate[S, E]) error {
 	case c.Err == nil && err != nil:
 		return fmt.Errorf("the decision fails: %w", err)
 	case c.Err != nil && err == nil:
-		return fmt.Errorf("the decision does not fail with %q, but gives %s", c.Err, list(got))
+		return fmt.Errorf("the decision does not fail with %q, but gives %s", c.Err.Error(), list(got))
 	case !errors.Is(err, c.Err):
-		return fmt.Errorf("the decision fails with %q, and not with %q", err, c.Err)
+		return fmt.Errorf("the decision fails, and not with %q: %w", c.Err.Error(), err)
 	case err != nil && len(got) > 0:
-		return fmt.Errorf("the decision fails with %q and gives %s besides", err, list(got))
+		return fmt.Errorf("the decision gives %s and fails besides: %w", list(got), err)
 	}
 	if len(got) != len(c.Then) {
 		return fmt.Errorf("the decision gives %s, not %s", list(got), list(c.Then))

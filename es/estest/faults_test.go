@@ -49,7 +49,7 @@ func TestFaultyWrites(t *testing.T) {
 				if !errors.Is(err, test.err) || (err == nil) != (test.err == nil) {
 					t.Errorf("the error is %v, not %v", err, test.err)
 				}
-				if test.err != es.ErrRefused && errors.Is(err, es.ErrRefused) || errors.Is(err, es.ErrConflict) {
+				if test.fault != Refuse && errors.Is(err, es.ErrRefused) || errors.Is(err, es.ErrConflict) {
 					t.Errorf("%v says more than is known", err)
 				}
 				if done := log.done != nil; done != test.effect {
@@ -61,7 +61,7 @@ func TestFaultyWrites(t *testing.T) {
 				if want := test.effect || test.fault == Late(1); (log.done != nil) != want {
 					t.Errorf("in the end the effects are %v", log.done)
 				}
-				if crashed := test.err == ErrCrashed; f.Crashed() != crashed {
+				if crashed := errors.Is(test.err, ErrCrashed); f.Crashed() != crashed {
 					t.Errorf("crashed is %v", f.Crashed())
 				}
 			})
@@ -104,10 +104,10 @@ func TestFaultyReads(t *testing.T) {
 				}
 				// Each run of a sequence is a call of its own.
 				again, err := all(seq)
-				switch {
-				case test.err == ErrCrashed && !errors.Is(err, ErrCrashed):
+				switch dead := errors.Is(test.err, ErrCrashed); {
+				case dead && !errors.Is(err, ErrCrashed):
 					t.Errorf("a dead process reads %d commits: %v", len(again), err)
-				case test.err != ErrCrashed && (err != nil || len(again) != 1):
+				case !dead && (err != nil || len(again) != 1):
 					t.Errorf("the second run yields %d commits and %v", len(again), err)
 				}
 			})

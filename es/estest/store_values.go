@@ -42,8 +42,11 @@ func timesKept(ctx context.Context, s es.Store) error {
 		}
 	}
 	found, err := all(s.Load(ctx, stream, 0))
-	if err != nil || len(found) != len(moments) {
-		return fmt.Errorf("load yields %d of %d commits: %v", len(found), len(moments), err)
+	if err != nil {
+		return fmt.Errorf("load: %w", err)
+	}
+	if len(found) != len(moments) {
+		return fmt.Errorf("load yields %d of %d commits", len(found), len(moments))
 	}
 	for i, c := range found {
 		if len(c.Done) != 1 {

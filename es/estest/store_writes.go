@@ -94,8 +94,8 @@ func appendBeyondEnd(ctx context.Context, s es.Store) error {
 			continue
 		}
 		if found, loadErr := all(s.Load(ctx, stream, 0)); loadErr == nil {
-			return fmt.Errorf("an append at version %d to a stream of %d events gave %v, and load yields %d commits without an error",
-				before+2, before, err, len(found))
+			return fmt.Errorf("an append at version %d to a stream of %d events was no conflict (%v), and load yields %d commits without an error",
+				before+2, before, brief(err), len(found))
 		}
 	}
 	// A store that refuses it all would pass until here.

@@ -186,9 +186,9 @@ func expect(what string, err, target error) error {
 	case target == nil && err != nil:
 		return fmt.Errorf("%s: %w", what, err)
 	case target != nil && err == nil:
-		return fmt.Errorf("%s succeeded, and should have failed with %q", what, target)
+		return fmt.Errorf("%s succeeded, and should have failed with %q", what, target.Error())
 	case !errors.Is(err, target):
-		return fmt.Errorf("%s failed with %q, which does not wrap %q", what, err, target)
+		return fmt.Errorf("%s failed with an error that does not wrap %q: %w", what, target.Error(), err)
 	}
 	return nil
 }

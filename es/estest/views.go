@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"reflect"
 	"runtime"
 	"slices"
 	"testing"
@@ -224,8 +223,8 @@ func viewNoAlias(ctx context.Context, v es.Views[Document]) error {
 		return fmt.Errorf("after a caller changed what it had put: %w", err)
 	}
 	got, err := v.Get(ctx, stream)
-	if err != nil || reflect.DeepEqual(got.Value, Document{}) {
-		return fmt.Errorf("get: %+v, %v", got, err)
+	if err != nil {
+		return fmt.Errorf("get: %w", err)
 	}
 	spoil(got.Value)
 	if err := shows(ctx, v, stream, 1, newDocument(1)); err != nil {

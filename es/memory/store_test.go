@@ -167,7 +167,10 @@ func TestStoreShardsAreFixed(t *testing.T) {
 			}
 		}
 		for shard := range found {
-			for range s.Streams(ctx, shard, len(found), es.StreamID{}) {
+			for _, err := range s.Streams(ctx, shard, len(found), es.StreamID{}) {
+				if err != nil {
+					t.Fatal(err)
+				}
 				found[shard]++
 			}
 		}
