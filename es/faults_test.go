@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"sync"
 	"testing"
@@ -198,9 +199,12 @@ func (r *run) String() string {
 		r.start.name, strings.Join(r.faulty.Calls(), ", "), r.told(), r.result, r.err, strings.Join(r.ending, ", "), r.landAt)
 }
 
+// forever delays a write until the one who comes after is at work.
+var forever = estest.Late(1000)
+
 var faults = []estest.Fault{
 	estest.Refuse, estest.LoseBefore, estest.LoseAfter, estest.CrashBefore, estest.CrashAfter,
-	estest.Late(1), estest.Late(2), estest.Late(1000),
+	estest.Late(1), estest.Late(2), forever,
 }
 
 // tally counts what callers were told, over all runs.
@@ -290,7 +294,12 @@ func TestEveryPairOfFaults(t *testing.T) {
 							for _, second := range faults {
 								for m, more := n+1, true; more; m++ {
 									plan := estest.Plans(estest.At(n, first), estest.At(m, second))
-									calls := tally.try(t, &run{start: start, plan: plan, ending: ending})
+									r := &run{start: start, plan: plan, ending: ending}
+									calls := tally.try(t, r)
+									for landAt := 0; second == forever && len(ending) == 3 && landAt <= r.calls; landAt++ {
+										plan := estest.Plans(estest.At(n, first), from(m, forever))
+										tally.try(t, &run{start: start, plan: plan, ending: ending, landAt: landAt})
+									}
 									more, reached = calls >= m, reached || calls >= n
 								}
 							}
@@ -301,4 +310,72 @@ func TestEveryPairOfFaults(t *testing.T) {
 		}
 	})
 	tally.demand(t)
+}
+
+// Several processes work on one stream at once, each with faults of its own and a
+// relay beside it. Afterwards everything agrees, for each of many seeds.
+func TestWritersWithFaults(t *testing.T) {
+	const rounds, writers, commands = 200, 4, 5
+	first := rand.Uint64()
+	told := map[string]int{}
+	for seed := first; seed < first+rounds; seed++ {
+		synctest.Test(t, func(t *testing.T) {
+			store, broker := &memory.Store{}, newTap()
+			var mu sync.Mutex
+			runs := map[string]*run{}
+			var wg sync.WaitGroup
+			for w := range writers {
+				wg.Go(func() {
+					for n := range commands {
+						r := &run{store: store, broker: broker}
+						r.faulty.Plan = estest.Seeded(seed*1000+uint64(w*commands+n), 0.15)
+						j := &es.Journal{Store: r.faulty.Store(store), Publisher: r.faulty.Publisher(delayed{broker}), Grace: 20 * time.Millisecond}
+						by := fmt.Sprint(w, ".", n)
+						r.result, r.err = es.Execute(t.Context(), j, &counter, "1", count(by, by), es.Named(by, nil))
+						if n%2 == 0 {
+							_, _ = j.Relay(t.Context())
+						}
+						mu.Lock()
+						runs[by] = r
+						mu.Unlock()
+					}
+				})
+			}
+			wg.Wait()
+			for _, r := range runs {
+				if err := r.faulty.Land(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			pass(time.Minute)
+			healthy := &es.Journal{Store: store, Publisher: broker}
+			if _, err := healthy.Relay(t.Context()); err != nil {
+				t.Fatalf("seed %d: %v", seed, err)
+			}
+			if err := check(store, broker.published, theStream); err != nil {
+				t.Fatalf("seed %d: %v", seed, err)
+			}
+			effects := map[string][]uint64{}
+			for _, c := range slots(t, store, theStream) {
+				effects[c.Command] = append(effects[c.Command], c.Last())
+			}
+			for name, r := range runs {
+				what, at := r.told(), effects[name]
+				told[what]++
+				if len(at) > 1 || what == accepted && (len(at) != 1 || at[0] != r.result.Version) || what == refused && len(at) != 0 {
+					t.Fatalf("seed %d: %s was told %s, and took effect at %v\nin: %v", seed, name, what, at, r)
+				}
+			}
+		})
+	}
+	t.Logf("from seed %d; told: %v", first, told)
+}
+
+// delayed takes a moment to publish, around the grace period, so that others come in
+// between.
+type delayed struct{ es.Publisher }
+
+func (d delayed) Publish(ctx context.Context, c es.Commit) error {
+	pass(rand.N(40 * time.Millisecond))
+	return d.Publisher.Publish(ctx, c)
 }

@@ -8,8 +8,9 @@ import (
 	"github.com/leftfold/leftfold/es"
 )
 
-// TestStore checks that a store keeps the contract of [es.Store], and that of
-// [es.Lister] if it is one. Each rule is a subtest that is named after it.
+// TestStore checks that a store keeps the contract of [es.Store], and those of
+// [es.Lister] and [es.Metered] if it is one. Each rule is a subtest that is named
+// after it.
 //
 // Open returns a store, empty or not: streams and commit IDs are new in every run.
 // The subtests run in parallel and each opens a store of its own, which may or may
@@ -37,6 +38,7 @@ func storeRows() []row[es.Store] {
 		{"all events of a commit are seen, or none", wholeCommits},
 		{"a commit of the most events is stored whole, or refused whole", mostEvents},
 		{"a commit that is too large is refused, and no conflict", largeCommit},
+		{"units are 0 for a commit that is too large, and for no other", unitsAndSize},
 		{"an invalid commit is refused and stores nothing", invalidCommit},
 		{"16 writers on one stream lose nothing", writersLoseNothing},
 		// Claim, Settle, Revoke.

@@ -20,6 +20,7 @@ type brokenStore struct {
 	loadBack                      func(context.Context, es.StreamID, int) iter.Seq2[es.Commit, error]
 	pending                       func(context.Context, time.Time) iter.Seq2[es.Commit, error]
 	streams                       func(context.Context, int, int, es.StreamID) iter.Seq2[es.StreamID, error]
+	units                         func(es.Commit) int
 }
 
 func breakStore(change func(b *brokenStore, s *memory.Store)) func(*testing.T) es.Store {
@@ -28,6 +29,7 @@ func breakStore(change func(b *brokenStore, s *memory.Store)) func(*testing.T) e
 		b := &brokenStore{
 			Store: s, append: s.Append, claim: s.Claim, settle: s.Settle, revoke: s.Revoke,
 			load: s.Load, loadBack: s.LoadBack, pending: s.Pending, streams: s.Streams,
+			units: func(c es.Commit) int { return 1 + len(c.Events[0].Data)/1024 },
 		}
 		change(b, s)
 		return b
@@ -50,6 +52,7 @@ func (b *brokenStore) Pending(ctx context.Context, before time.Time) iter.Seq2[e
 func (b *brokenStore) Streams(ctx context.Context, shard, shards int, after es.StreamID) iter.Seq2[es.StreamID, error] {
 	return b.streams(ctx, shard, shards, after)
 }
+func (b *brokenStore) Units(c es.Commit) int { return b.units(c) }
 
 // reads replaces what the reads of streams give out.
 func (b *brokenStore) reads(s *memory.Store, each func(es.Commit) (es.Commit, bool)) {
@@ -115,6 +118,8 @@ func (nothingStore) Pending(context.Context, time.Time) iter.Seq2[es.Commit, err
 func (nothingStore) Streams(context.Context, int, int, es.StreamID) iter.Seq2[es.StreamID, error] {
 	return func(func(es.StreamID, error) bool) {}
 }
+
+func (nothingStore) Units(es.Commit) int { return 0 }
 
 func TestStoreSuiteFailsNothing(t *testing.T) {
 	allFail(t, storeRows(), func(*testing.T) es.Store { return nothingStore{} })
@@ -279,6 +284,20 @@ func storeMutants() []mutant[es.Store] {
 				}
 				return s.Append(ctx, c)
 			}
+		})},
+		{"a commit that is too large costs units", "units are 0 for a commit that is too large, and for no other", breakStore(func(b *brokenStore, s *memory.Store) {
+			b.append = func(ctx context.Context, c es.Commit) error {
+				if len(c.Events[0].Data) > 400_000 {
+					return es.ErrRefused
+				}
+				return s.Append(ctx, c)
+			}
+		})},
+		{"a large commit costs no units, and is stored", "units are 0 for a commit that is too large, and for no other", breakStore(func(b *brokenStore, _ *memory.Store) {
+			b.units = func(c es.Commit) int { return max(0, 1+(100_000-len(c.Events[0].Data))/1024) }
+		})},
+		{"a large commit costs less than a small one", "units are 0 for a commit that is too large, and for no other", breakStore(func(b *brokenStore, _ *memory.Store) {
+			b.units = func(c es.Commit) int { return 1 + 1<<20/(1+len(c.Events[0].Data)) }
 		})},
 		{"a commit that is too large is cut", "a commit that is too large is refused, and no conflict", breakStore(func(b *brokenStore, s *memory.Store) {
 			b.append = func(ctx context.Context, c es.Commit) error {

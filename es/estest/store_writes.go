@@ -274,6 +274,34 @@ func wholeOrRefused(ctx context.Context, s es.Store, c es.Commit) error {
 	)
 }
 
+func unitsAndSize(ctx context.Context, s es.Store) error {
+	metered, ok := s.(es.Metered)
+	if !ok {
+		return nil
+	}
+	last := 1
+	for size := 1; size <= 1<<20; size *= 4 {
+		c := newCommit(newStream("1"), 1, 1)
+		c.Events[0].Data = bytes.Repeat([]byte("1"), size)
+		units := metered.Units(c)
+		err := s.Append(ctx, c)
+		switch {
+		case units != metered.Units(c):
+			return fmt.Errorf("a commit with %d bytes of data costs %d units, and then %d", size, units, metered.Units(c))
+		case units == 0 && size == 1:
+			return errors.New("the smallest commit costs 0 units")
+		case units == 0 && !errors.Is(err, es.ErrRefused):
+			return fmt.Errorf("a commit with %d bytes of data costs 0 units, and is not refused: %v", size, brief(err))
+		case units > 0 && err != nil:
+			return fmt.Errorf("a commit with %d bytes of data costs %d units, and cannot be appended: %w", size, units, err)
+		case units > 0 && units < last:
+			return fmt.Errorf("a commit with %d bytes of data costs %d units, and a smaller one %d", size, units, last)
+		}
+		last = max(last, units)
+	}
+	return nil
+}
+
 func invalidCommit(ctx context.Context, s es.Store) error {
 	for what, spoil := range map[string]func(*es.Commit){
 		"without events":         func(c *es.Commit) { c.Events = nil },

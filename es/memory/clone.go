@@ -9,9 +9,9 @@ import (
 )
 
 // clone returns a copy of a commit that shares no memory with it, as a database
-// would give it back: with its times in UTC and without a monotonic reading.
+// would give it back: with its times in UTC, which also drops a monotonic reading.
 func clone(c es.Commit) es.Commit {
-	c.Time = c.Time.UTC().Round(0)
+	c.Time = c.Time.UTC()
 	c.Meta = maps.Clone(c.Meta)
 	c.Events = slices.Clone(c.Events)
 	for i := range c.Events {
@@ -22,7 +22,7 @@ func clone(c es.Commit) es.Commit {
 	}
 	c.Done = slices.Clone(c.Done)
 	for i := range c.Done {
-		c.Done[i].Time = c.Done[i].Time.UTC().Round(0)
+		c.Done[i].Time = c.Done[i].Time.UTC()
 	}
 	return c
 }
