@@ -192,11 +192,11 @@ func (s State) ToSend(request uint64, r Requested, now time.Time) bool {
 // used, replaced, or was guessed at too often. All comparisons take constant time.
 func Verify(codes Codes, id, challenge, guess string, now time.Time) func(State) ([]Event, error) {
 	return func(s State) ([]Event, error) {
-		c := s.Code
+		c := s.Code // the zero Code has expired long ago
 		known := equal(challenge, codes.Challenge(id, c.Request))
 		right := equal(guess, codes.Code(id, c.Request))
 		switch {
-		case c.Request == 0, !known, c.Used, c.Attempts >= MaxAttempts, !now.Before(c.ExpiresAt):
+		case !known, c.Used, c.Attempts >= MaxAttempts, !now.Before(c.ExpiresAt):
 			return nil, ErrDenied
 		case !right:
 			return []Event{Rejected{c.Request}}, nil

@@ -722,6 +722,7 @@ func TestReactorRepeats(t *testing.T) {
 	ending.Sender = senderFunc(func(context.Context, service.Message) error { cancel(); return context.Canceled })
 	sys.clock.move(-10 * time.Minute)
 	is.True(errors.Is(ending.React(ctx, late), context.Canceled))
+	is.True(!strings.Contains(sys.logs.String(), "code not sent"))
 }
 
 type senderFunc func(context.Context, service.Message) error

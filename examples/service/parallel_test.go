@@ -113,6 +113,37 @@ func TestParallelVerify(t *testing.T) {
 	}
 }
 
+// A command that is sent many times at once under one name happens once, and
+// everybody gets the first answer.
+func TestParallelRepeats(t *testing.T) {
+	const clients = 20
+	sys := start(t)
+	bearer, _ := sys.login(phone)
+	for _, command := range []func() response{
+		func() response {
+			return sys.post("/otp", map[string]string{"channel": "email", "to": jane}, "Idempotency-Key", "one")
+		},
+		func() response {
+			return sys.post("/orgs", profile("A"), "Authorization", bearer, "Idempotency-Key", "one")
+		},
+	} {
+		answers := make([]response, clients)
+		var wg sync.WaitGroup
+		for i := range clients {
+			wg.Go(func() { answers[i] = command() })
+		}
+		wg.Wait()
+		for _, a := range answers {
+			if a.status != answers[0].status || a.body != answers[0].body || a.header.Get("ETag") != answers[0].header.Get("ETag") {
+				t.Errorf("one got %d %s\nanother %d %s", answers[0].status, answers[0].body, a.status, a.body)
+			}
+			if v := a.number("version"); v != 1 {
+				t.Errorf("version %d: %s", v, a.body)
+			}
+		}
+	}
+}
+
 // count returns how many events of a type are on the stream of a challenge.
 func count[E otp.Event](sys *system, challenge string) (n int) {
 	sys.t.Helper()

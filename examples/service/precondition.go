@@ -94,7 +94,7 @@ func (c condition) execute(run func(...es.Option) (es.Result, error)) (es.Result
 		res, err := run(es.IfVersion(version))
 		e, ok := errors.AsType[*es.VersionError](err)
 		// Versions only rise, so each is tried at most once.
-		if !ok || e.Have <= version || !slices.Contains(versions, e.Have) {
+		if !ok || !slices.Contains(versions, e.Have) {
 			return res, err
 		}
 		version = e.Have
