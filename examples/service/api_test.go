@@ -601,6 +601,7 @@ func TestConditionalQueries(t *testing.T) {
 }
 
 func TestPreferWait(t *testing.T) {
+	t.Parallel()
 	sys, is := start(t), is.New(t)
 	bearer, id := sys.login(jane)
 

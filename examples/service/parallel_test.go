@@ -14,6 +14,7 @@ import (
 // A hundred clients update one org. Every version was given to one of them, the
 // history is what they were told, and the view ends where the history does.
 func TestParallelUpdates(t *testing.T) {
+	t.Parallel()
 	const clients, most = 100, 40
 	sys := start(t)
 	bearer, id := sys.login(jane)
@@ -127,6 +128,7 @@ func TestParallelRepeats(t *testing.T) {
 			return sys.post("/orgs", profile("A"), "Authorization", bearer, "Idempotency-Key", "one")
 		},
 	} {
+		sys.store.collide() // two of them have decided before either is stored
 		answers := make([]response, clients)
 		var wg sync.WaitGroup
 		for i := range clients {

@@ -20,6 +20,7 @@ import (
 // A run with everything in it, faults as well; then all that was stored, published, logged and
 // answered is searched for what must not be there.
 func TestSecretsStayWhereTheyBelong(t *testing.T) {
+	t.Parallel()
 	sys := start(t)
 	sys.clock.whole.Store(true) // fractions of a second could look like a code
 	answers := make(map[string]string)

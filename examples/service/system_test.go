@@ -217,12 +217,16 @@ type store struct {
 	es.Store
 	mu            sync.Mutex
 	before, after error
+	gate          func() // nil: open
 }
 
 func (s *store) Append(ctx context.Context, c es.Commit) error {
 	s.mu.Lock()
-	before, after := s.before, s.after
+	before, after, gate := s.before, s.after, s.gate
 	s.mu.Unlock()
+	if gate != nil {
+		gate()
+	}
 	if before != nil {
 		return before
 	}
@@ -233,6 +237,22 @@ func (s *store) fail(before, after error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.before, s.after = before, after
+}
+
+// collide makes the next append wait until there is a second one.
+func (s *store) collide() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	meet, met := make(chan struct{}), make(chan struct{})
+	end := sync.OnceFunc(func() { close(met) })
+	s.gate = func() {
+		select {
+		case meet <- struct{}{}:
+		case <-meet:
+		case <-met:
+		}
+		end()
+	}
 }
 
 // logs is a buffer for concurrent use.
