@@ -18,9 +18,9 @@ type Aggregate[S, E any] struct {
 	// Category is the first part of the stream's name. It never changes.
 	Category string
 
-	// Fold returns the state after an event. It changes nothing but the state
-	// that it was given, keeps no references and does not fail: an event has
-	// happened, there is nothing left to refuse.
+	// Fold returns the state after an event. It changes neither the state nor the
+	// event that it was given: a map or a slice is copied before it is changed.
+	// It does not fail: an event has happened, there is nothing left to refuse.
 	Fold func(S, E) S
 
 	// Events encodes and decodes the events.

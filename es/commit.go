@@ -1,8 +1,12 @@
 package es
 
 import (
+	"bytes"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
+	"unicode/utf8"
 )
 
 // Limits of a commit's form. A store or a broker may have narrower ones of its
@@ -99,10 +103,24 @@ type Commit struct {
 // the stream after the commit.
 func (c Commit) Last() uint64 { return c.Version + uint64(len(c.Events)) - 1 }
 
+// Clone returns a copy of the commit that shares no memory with it.
+func (c Commit) Clone() Commit {
+	c.Meta = maps.Clone(c.Meta)
+	c.Events = slices.Clone(c.Events)
+	for i := range c.Events {
+		c.Events[i].Data = bytes.Clone(c.Events[i].Data)
+	}
+	if c.State != nil {
+		c.State = &Snapshot{Schema: c.State.Schema, Data: bytes.Clone(c.State.Data)}
+	}
+	c.Done = slices.Clone(c.Done)
+	return c
+}
+
 // Validate returns nil or an error that wraps [ErrInvalid] and names what is
 // wrong with the form of the commit: stream, version, ID, number of events,
-// event types, names and metadata. A journal calls it before it stores
-// anything, stores and publishers may rely on it.
+// event types, names and metadata. A journal calls it before it stores anything;
+// stores and publishers call it again and refuse.
 func (c Commit) Validate() error {
 	if err := c.Stream.Validate(); err != nil {
 		return err
@@ -119,6 +137,9 @@ func (c Commit) validate() error {
 	}
 	if err := validateName("commit ID", c.ID, MaxName); err != nil {
 		return err
+	}
+	if c.Replaces == c.ID {
+		return fmt.Errorf("%w: it replaces a commit of its own ID", ErrInvalid)
 	}
 	if c.Command != "" {
 		if err := validateName("command name", c.Command, MaxName); err != nil {
@@ -142,6 +163,9 @@ func (c Commit) validate() error {
 		}
 		if len(v) > MaxValue {
 			return fmt.Errorf("%w: metadata %q has %d bytes, at most %d are allowed", ErrInvalid, k, len(v), MaxValue)
+		}
+		if !utf8.ValidString(v) {
+			return fmt.Errorf("%w: metadata %q is not UTF-8", ErrInvalid, k)
 		}
 	}
 	return nil

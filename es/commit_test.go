@@ -50,6 +50,8 @@ func TestCommitValidate(t *testing.T) {
 		"1001 events":                                   func(c *es.Commit) { c.Events = make([]es.Event, 1001) },
 		"event 2: invalid: event type is empty":         func(c *es.Commit) { c.Events[1].Type = "" },
 		"33 metadata entries":                           func(c *es.Commit) { c.Meta = map[string]string{}; fillMeta(c.Meta, 33) },
+		`metadata "k" is not UTF-8`:                     func(c *es.Commit) { c.Meta = meta("k", "\xff") },
+		"it replaces a commit of its own ID":            func(c *es.Commit) { c.Replaces = c.ID },
 		"metadata key is empty":                         func(c *es.Commit) { c.Meta = meta("", "v") },
 		`metadata "k" has 1025 bytes, at most 1024 are`: func(c *es.Commit) { c.Meta = meta("k", strings.Repeat("x", 1025)) },
 	} {

@@ -156,9 +156,6 @@ type Step[S, E any] struct {
 // it. It never shows a commit that is still pending. It costs what the whole
 // stream costs to read; a caller that wants the state at a version stops there.
 // The first error ends the sequence; the errors are those of [Aggregate.Replay].
-//
-// The states are folded one from the other: a caller that changes one, where it
-// holds a map or a slice, changes the next.
 func History[S, E any](ctx context.Context, j *Journal, a *Aggregate[S, E], id string) iter.Seq2[Step[S, E], error] {
 	return func(yield func(Step[S, E], error) bool) {
 		var step Step[S, E]

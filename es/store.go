@@ -64,9 +64,9 @@ type Store interface {
 	// commit, in whatever status by now, the answer is nil; if it holds anything
 	// else, ErrConflict.
 	//
-	// Append beyond the end of a stream makes no silent gap: it fails with
-	// ErrConflict, or else every later Load that meets the gap fails. A journal
-	// never does it.
+	// Append beyond the end of a stream, or into the middle of a commit, passes
+	// nowhere in silence: it fails with ErrConflict, or else every later Load that
+	// meets the gap fails. A journal never does it.
 	//
 	// A commit that the store can never take, by size or form, is refused with
 	// ErrRefused before anything is stored.
@@ -92,7 +92,8 @@ type Store interface {
 	// Pending yields the commits of all streams that are pending or claimed and
 	// whose Time is before the given one, oldest first. Others may write
 	// meanwhile: a commit that is settled or revoked during the call may be
-	// yielded or not. A store that cannot do this yields an error that wraps
+	// yielded or not, and where an index lags behind, it may show one late. A
+	// store that cannot do this yields an error that wraps
 	// errors.ErrUnsupported; then a commit whose author died is finished by the
 	// next command on its stream.
 	Pending(ctx context.Context, before time.Time) iter.Seq2[Commit, error]

@@ -273,7 +273,7 @@ func (f *Faulty) write(ctx context.Context, op Op, c es.Commit, send func(contex
 		_ = send(ctx, c)
 		return fmt.Errorf("%v: %w", call, ErrCrashed)
 	case fault >= late && ctx.Err() == nil:
-		c, ctx := clone(c), context.WithoutCancel(ctx)
+		c, ctx := c.Clone(), context.WithoutCancel(ctx)
 		f.mu.Lock()
 		f.late = append(f.late, lateWrite{at: call.N + int(fault-late) + 1, land: func() { _ = send(ctx, c) }})
 		f.mu.Unlock()

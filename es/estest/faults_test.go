@@ -139,7 +139,7 @@ func TestFaultyLate(t *testing.T) {
 	a, b := newCommit(newStream("1"), 1, 1), newCommit(newStream("1"), 1, 1)
 
 	ctx, cancel := context.WithCancel(t.Context())
-	sent := clone(a)
+	sent := a.Clone()
 	if err := store.Append(ctx, sent); !errors.Is(err, errLost) {
 		t.Errorf("append: %v", err)
 	}
@@ -411,7 +411,7 @@ type effects struct {
 
 func (l *effects) note(op Op, c es.Commit) error {
 	l.done = append(l.done, string(op)+" "+c.ID)
-	l.commits = append(l.commits, clone(c))
+	l.commits = append(l.commits, c.Clone())
 	return nil
 }
 

@@ -67,7 +67,7 @@ func (b *inbox) deliver(_ context.Context, c es.Commit) error {
 			return err
 		}
 	}
-	b.taken = append(b.taken, clone(c))
+	b.taken = append(b.taken, c.Clone())
 	if b.changed != nil {
 		close(b.changed)
 		b.changed = nil
@@ -310,7 +310,7 @@ func publishedNoAlias(ctx context.Context, open broker) error {
 		return errAgain
 	}}
 	p := open(in.deliver)
-	spoilt, spoiltToo := clone(a), clone(b)
+	spoilt, spoiltToo := a.Clone(), b.Clone()
 	if err := publish(ctx, p, spoilt, spoiltToo); err != nil {
 		return err
 	}

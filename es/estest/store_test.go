@@ -301,7 +301,7 @@ func storeMutants() []mutant[es.Store] {
 		})},
 		{"a commit that is too large is cut", "a commit that is too large is refused, and no conflict", breakStore(func(b *brokenStore, s *memory.Store) {
 			b.append = func(ctx context.Context, c es.Commit) error {
-				c = clone(c)
+				c = c.Clone()
 				for i, e := range c.Events {
 					c.Events[i].Data = e.Data[:min(len(e.Data), 400_000)]
 				}
@@ -367,7 +367,7 @@ func storeMutants() []mutant[es.Store] {
 			b.reads(s, func(c es.Commit) (es.Commit, bool) {
 				if k, ok := kept.get(c.ID); ok {
 					k.Status = c.Status
-					c = clone(k)
+					c = k.Clone()
 				}
 				return c, true
 			})
@@ -447,12 +447,12 @@ func storeMutants() []mutant[es.Store] {
 		{"a marker keeps the events", "a revoke leaves the ID and nothing else", breakStore(func(b *brokenStore, s *memory.Store) {
 			var kept memo
 			b.append = func(ctx context.Context, c es.Commit) error {
-				kept.put(clone(c))
+				kept.put(c.Clone())
 				return s.Append(ctx, c)
 			}
 			b.reads(s, func(c es.Commit) (es.Commit, bool) {
 				if k, ok := kept.get(c.ID); ok && c.Status == es.Revoked {
-					c.Events = clone(k).Events
+					c.Events = k.Clone().Events
 				}
 				return c, true
 			})

@@ -145,7 +145,7 @@ func spoil(c es.Commit) {
 
 func takenInNoAlias(ctx context.Context, s es.Store) error {
 	a, b := full(newStream("1"), 1), settled(full(newStream("2"), 1))
-	spoilt, spoiltToo := clone(a), clone(b)
+	spoilt, spoiltToo := a.Clone(), b.Clone()
 	if err := put(ctx, s, spoilt, spoiltToo); err != nil {
 		return err
 	}
@@ -161,7 +161,7 @@ func takenInNoAlias(ctx context.Context, s es.Store) error {
 func givenOutNoAlias(ctx context.Context, s es.Store) error {
 	stream := newStream("1")
 	a, b := settled(full(stream, 1)), full(stream, 5)
-	if err := put(ctx, s, clone(a), clone(b)); err != nil {
+	if err := put(ctx, s, a.Clone(), b.Clone()); err != nil {
 		return err
 	}
 	for what, seq := range map[string]iter.Seq2[es.Commit, error]{

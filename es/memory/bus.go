@@ -86,7 +86,7 @@ func (b *Bus) Publish(ctx context.Context, c es.Commit) error {
 	if err := c.Validate(); err != nil {
 		return fmt.Errorf("publish: %w: %w", es.ErrRefused, err)
 	}
-	c = clone(c)
+	c = taken(c)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.closed {
@@ -180,7 +180,7 @@ func (b *Bus) deliver(ctx context.Context, s *subscriber, c es.Commit) bool {
 func (s *subscriber) call(ctx context.Context, c es.Commit) error {
 	ctx, cancel := context.WithTimeout(ctx, handleFor)
 	defer cancel()
-	return s.handle(ctx, clone(c))
+	return s.handle(ctx, c.Clone())
 }
 
 // Close waits until everything is delivered, what is published meanwhile and what

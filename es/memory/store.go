@@ -137,7 +137,7 @@ func (s *Store) Append(ctx context.Context, c es.Commit) error {
 	if c.Status != es.Pending && c.Status != es.Settled {
 		return fmt.Errorf("append %s@%d: %w: %w: a new commit is pending or settled, not %v", c.Stream, c.Version, es.ErrRefused, es.ErrInvalid, c.Status)
 	}
-	c = clone(c)
+	c = taken(c)
 	st := s.open(c.Stream)
 	st.mu.Lock()
 	defer st.mu.Unlock()
@@ -273,7 +273,7 @@ func (s *Store) sequence(ctx context.Context, id es.StreamID, walk func([]es.Com
 				yield(es.Commit{}, fmt.Errorf("load %s: %w", id, err))
 				return false
 			}
-			return yield(clone(*c), nil)
+			return yield(c.Clone(), nil)
 		})
 	}
 }
@@ -301,7 +301,7 @@ func (s *Store) Pending(ctx context.Context, before time.Time) iter.Seq2[es.Comm
 				yield(es.Commit{}, fmt.Errorf("pending: %w", err))
 				return
 			}
-			if !yield(clone(*c), nil) {
+			if !yield(c.Clone(), nil) {
 				return
 			}
 		}
