@@ -36,7 +36,7 @@ func TestDocumentedTestsExist(t *testing.T) {
 		if n[1] != "" {
 			dir = "es/estest"
 		}
-		if !strings.Contains(code[filepath.FromSlash(dir)], "func "+n[2]+"(") {
+		if !regexp.MustCompile(`func ` + n[2] + `[(\[]`).MatchString(code[filepath.FromSlash(dir)]) {
 			t.Errorf("docs/design.md names %s%s, which is not in %s", n[1], n[2], dir)
 		}
 	}
