@@ -29,6 +29,9 @@ import (
 //     history. Types that are meant not to are named as inert,
 //   - a state that does not survive its snapshot, if the aggregate has snapshots.
 //
+// It cannot see a type that is left out of a fold which changes the state at every
+// event, by counting them for instance: [TestDecisions] can.
+//
 // States and events are compared with reflect.DeepEqual. The cost grows with the
 // square of the history's length.
 func TestAggregate[S, E any](t *testing.T, a *es.Aggregate[S, E], history []E, inert ...string) {

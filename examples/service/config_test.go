@@ -107,16 +107,13 @@ func TestNewSender(t *testing.T) {
 	is.True(err != nil && strings.Contains(err.Error(), "SENDER"))
 
 	var logged strings.Builder
-	for level, shown := range map[slog.Level]bool{slog.LevelInfo: false, slog.LevelDebug: true} {
-		logged.Reset()
-		logger = slog.New(slog.NewTextHandler(&logged, &slog.HandlerOptions{Level: level}))
-		s, err = sender("log", nil)
-		is.NoErr(err)
-		is.NoErr(s.Send(t.Context(), service.Message{ID: "m-1", Channel: otp.Email, To: jane, Code: "098765"}))
-		is.True(strings.Contains(logged.String(), "m-1"))
-		is.Equal(strings.Contains(logged.String(), "098765"), shown) // only who asks for it twice gets to see it
-		is.True(!strings.Contains(logged.String(), jane))
-	}
+	logger = slog.New(slog.NewTextHandler(&logged, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	s, err = sender("log", nil)
+	is.NoErr(err)
+	is.NoErr(s.Send(t.Context(), service.Message{ID: "m-1", Channel: otp.Email, To: jane, Code: "098765"}))
+	is.True(strings.Contains(logged.String(), "m-1"))
+	is.True(!strings.Contains(logged.String(), "098765")) // at no level
+	is.True(!strings.Contains(logged.String(), jane))
 }
 
 func TestNewTokensWantsALongKey(t *testing.T) {

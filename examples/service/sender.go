@@ -58,13 +58,11 @@ func (m Message) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "[messag
 // LogValue keeps address and code out of logs.
 func (m Message) LogValue() slog.Value { return slog.StringValue(fmt.Sprint(m)) }
 
-// logSender sends nothing: it logs that there is something to send. Only at the level
-// debug does it show the code, for somebody who tries a deployment out.
+// logSender sends nothing: it logs that there is something to send, and not what. It
+// is for a deployment that sends no codes yet.
 type logSender struct{ logger *slog.Logger }
 
 func (s logSender) Send(ctx context.Context, m Message) error {
-	attrs := []slog.Attr{slog.String("id", m.ID), slog.String("channel", string(m.Channel))}
-	s.logger.LogAttrs(ctx, slog.LevelInfo, "code to be sent", attrs...)
-	s.logger.LogAttrs(ctx, slog.LevelDebug, "code to be sent", append(attrs, slog.String("code", m.Code))...)
+	s.logger.LogAttrs(ctx, slog.LevelInfo, "code to be sent", slog.String("id", m.ID), slog.String("channel", string(m.Channel)))
 	return nil
 }
