@@ -82,7 +82,7 @@ func Execute[S, E any](ctx context.Context, j *Journal, a *Aggregate[S, E], id s
 	}
 	var tries tries
 	for {
-		l, err := a.load(ctx, j.Store, stream)
+		l, err := a.load(ctx, j, stream)
 		if err != nil {
 			return Result{}, err
 		}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 )
 
@@ -50,6 +51,8 @@ type Journal struct {
 	// Logger gets an event for everything that is not a command going well;
 	// nil means none. No event data, state or metadata is logged.
 	Logger *slog.Logger
+
+	depths sync.Map // category → *depth
 }
 
 // Result says what became of a command that was accepted: it is stored, and it is

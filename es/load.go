@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"sync/atomic"
 )
 
 // loaded is what a command knows of its stream when it decides.
@@ -26,27 +27,59 @@ func (l *loaded[S]) unsettled() *Commit {
 }
 
 // load reads as much of the end of a stream as a decision needs.
-func (a *Aggregate[S, E]) load(ctx context.Context, store Store, stream StreamID) (l loaded[S], err error) {
-	hint := 0
+func (a *Aggregate[S, E]) load(ctx context.Context, j *Journal, stream StreamID) (l loaded[S], err error) {
+	enough := false
 	switch {
 	case a.LatestOnly:
-		hint = 1
+		l, enough, err = a.replayBack(j.Store.LoadBack(ctx, stream, 1), 1)
 	case a.Snapshots.Schema != "":
-		hint = a.Snapshots.every()
-	}
-	enough := false
-	if hint > 0 {
-		l, enough, err = a.replayBack(store.LoadBack(ctx, stream, hint), hint)
+		every, depth := a.Snapshots.every(), j.depth(a.Category)
+		l, enough, err = a.replayBack(j.Store.LoadBack(ctx, stream, depth.hint(every)), every)
+		depth.learn(l.since)
 	}
 	if err == nil && !enough {
 		// Where snapshots are on, there were too many commits without one, and
 		// the next commit carries one whatever since is.
-		l, err = a.replay(store.Load(ctx, stream, 0))
+		l, err = a.replay(j.Store.Load(ctx, stream, 0))
 	}
 	if err != nil {
 		return l, fmt.Errorf("load %s: %w", stream, err)
 	}
 	return l, nil
+}
+
+// depth learns how far back the loads of a category go, so that a store reads as
+// many commits at once as are needed, and not more. Where states are small, every
+// commit carries one, and the newest is enough.
+type depth struct{ deep atomic.Int32 } // how many loads still expect to read more than one
+
+// deepFor is how many loads in a row must be content with the newest commit before
+// only that is asked for.
+const deepFor = 32
+
+func (d *depth) hint(every int) int {
+	if d.deep.Load() > 0 {
+		return every
+	}
+	return 1
+}
+
+// learn is told how many commits without a snapshot a load had to read.
+func (d *depth) learn(since int) {
+	if since > 0 {
+		d.deep.Store(deepFor)
+	} else if n := d.deep.Load(); n > 0 {
+		d.deep.CompareAndSwap(n, n-1)
+	}
+}
+
+// depth returns what the journal has learned of a category.
+func (j *Journal) depth(category string) *depth {
+	d, ok := j.depths.Load(category)
+	if !ok {
+		d, _ = j.depths.LoadOrStore(category, new(depth))
+	}
+	return d.(*depth)
 }
 
 // replay folds a stream from its beginning.
@@ -142,7 +175,7 @@ func Load[S, E any](ctx context.Context, j *Journal, a *Aggregate[S, E], id stri
 		var zero S
 		return zero, 0, err
 	}
-	l, err := a.load(ctx, j.Store, stream)
+	l, err := a.load(ctx, j, stream)
 	return l.state, l.version, err
 }
 

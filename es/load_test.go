@@ -65,6 +65,40 @@ func TestSnapshotBoundsTheLoad(t *testing.T) {
 	}
 }
 
+// A store is asked for as many commits as will be needed: one where the newest
+// carries the state, and all up to the next snapshot where it may not.
+func TestSnapshotHint(t *testing.T) {
+	small := metered{newTap()}
+	j := &es.Journal{Store: small}
+	fill(t, j, snapshotting("s1", 8), 10)
+	for n, hint := range small.hints {
+		if hint != 1 {
+			t.Errorf("small states: load %d had the hint %d", n, hint)
+		}
+	}
+	tap := newTap() // not metered: snapshots are due only
+	j = &es.Journal{Store: tap}
+	fill(t, j, snapshotting("s1", 8), 100)
+	for n, hint := range tap.hints {
+		if want := 8; hint != want && n > 1 {
+			t.Errorf("large states: load %d had the hint %d, want %d", n, hint, want)
+		}
+	}
+	// A state that became small again is noticed after a while.
+	fill(t, j, snapshotting("s1", 1), 40)
+	if last := tap.hints[len(tap.hints)-1]; last != 1 {
+		t.Errorf("states that are small again: hint %d", last)
+	}
+	// Categories do not learn from each other.
+	other := snapshotting("s1", 8)
+	other.Category = "other"
+	fill(t, j, snapshotting("s1", 8), 2)
+	fill(t, j, other, 1)
+	if last := tap.hints[len(tap.hints)-1]; last != 1 {
+		t.Errorf("another category: hint %d", last)
+	}
+}
+
 func TestSnapshotSchema(t *testing.T) {
 	tap := newTap()
 	old, changed := snapshotting("s1", 3), snapshotting("s2", 3)
