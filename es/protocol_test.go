@@ -571,6 +571,29 @@ func TestRelayErrors(t *testing.T) {
 	if n != 29 || !ok || blocked.ID != "7" || !errors.Is(err, errRefused) {
 		t.Errorf("relayed %d of 30, %v", n, err)
 	}
+	// However many are refused, the others get their turn, and the error stays short.
+	tap.on = func(op string, c es.Commit, do func() error) error {
+		if op == "publish" && c.ID != "last" {
+			return errRefused
+		}
+		return do()
+	}
+	for i := range 30 {
+		c := raw(1, fmt.Sprint("refused", i), "x")
+		c.Stream.ID = c.ID
+		plant(t, tap.Store, c)
+	}
+	late := raw(1, "last", "x")
+	late.Stream.ID = "last"
+	plant(t, tap.Store, late)
+	n, err = j.Relay(t.Context())
+	if n != 1 || !errors.Is(err, errRefused) || !strings.Contains(err.Error(), "21 more commits") || strings.Count(err.Error(), "is blocked") != 10 {
+		t.Errorf("relayed %d, %v", n, err)
+	}
+	tap.on = nil
+	if n, err := j.Relay(t.Context()); n != 31 || err != nil {
+		t.Errorf("relayed %d, %v", n, err)
+	}
 	// A broker that is down is not asked for each of many commits.
 	for i := range 30 {
 		c := raw(1, fmt.Sprint("again", i), "x")

@@ -6,9 +6,14 @@ import (
 	"fmt"
 )
 
-// maxRelayErrors bounds the errors that one call of Relay collects before it gives up: a
-// broker that is down is not asked again for each of many commits.
-const maxRelayErrors = 10
+const (
+	// maxSilent is how many commits in a row Relay fails to finish, for want of
+	// an answer, before it gives up: a broker that is down is not asked for each
+	// of many.
+	maxSilent = 10
+	// maxRelayErrors is how many errors Relay returns; the rest is counted.
+	maxRelayErrors = 10
+)
 
 // Relay finishes what crashed: it publishes and settles every commit that has
 // been unsettled for longer than the journal's grace, and returns how many it
@@ -16,9 +21,10 @@ const maxRelayErrors = 10
 // streams that get no further command, since a command finishes what it meets.
 // Several may run at once.
 //
-// A commit that cannot be finished does not stop the others, up to 10 of them. The
-// error joins a [*BlockedError] for each; it wraps errors.ErrUnsupported if the store
-// cannot list pending commits.
+// A commit that is refused does not stop the others. Relay gives up when 10 in a
+// row get no answer, or the context ends. The error joins a [*BlockedError] for each
+// of the first 10 commits that could not be finished; it wraps errors.ErrUnsupported
+// if the store cannot list pending commits.
 func (j *Journal) Relay(ctx context.Context) (n int, err error) {
 	if err := j.validate(); err != nil {
 		return 0, err
@@ -27,21 +33,31 @@ func (j *Journal) Relay(ctx context.Context) (n int, err error) {
 		return 0, fmt.Errorf("relay: %w: the journal has no publisher", ErrInvalid)
 	}
 	var failed []error
+	silent, more := 0, 0
 	for c, err := range j.Store.Pending(ctx, j.now().Add(-j.grace())) {
 		if err != nil {
 			failed = append(failed, fmt.Errorf("relay: %w", err))
 			break
 		}
 		settled, err := j.finish(ctx, c)
-		if settled {
-			n++
+		switch {
+		case settled:
+			n, silent = n+1, 0
+		case err != nil && !errors.Is(err, ErrRefused):
+			silent++
 		}
-		if err != nil {
+		switch {
+		case err != nil && len(failed) < maxRelayErrors:
 			failed = append(failed, err)
+		case err != nil:
+			more++
 		}
-		if len(failed) == maxRelayErrors || ctx.Err() != nil {
+		if silent == maxSilent || ctx.Err() != nil {
 			break
 		}
+	}
+	if more > 0 {
+		failed = append(failed, fmt.Errorf("relay: %d more commits could not be finished", more))
 	}
 	return n, errors.Join(failed...)
 }
