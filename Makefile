@@ -6,13 +6,16 @@ GOLANGCI_LINT = go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2
 COVERED   = es examples/org examples/otp
 COVER_MIN = 90
 
-.PHONY: help test lint cover bench ci
+.PHONY: help test engines lint cover bench ci
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' Makefile
 
-test: ## run every test, with the race detector and in random order
-	go test -race -shuffle=on ./...
+test: ## run every test, with the race detector and in random order, on real engines too
+	internal/engines/run go test -race -shuffle=on ./...
+
+engines: ## start the engines, print what to export, and wait for Ctrl-C
+	@internal/engines/run
 
 lint: ## check format, go.mod and code
 	@files=$$(gofmt -l .) && if [ -n "$$files" ]; then echo "gofmt would change:"; echo "$$files"; exit 1; fi
