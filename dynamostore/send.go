@@ -111,19 +111,22 @@ func (s *sender) attempt(ctx context.Context, timeout time.Duration, send func(c
 	if err == nil {
 		return true, false, nil
 	}
-	certain, again = w.refused(err), true
+	certain = w.refused(err)
+	// A request that was refused is refused again, but for some that name a reason that
+	// passes; one that never left may get through.
+	again = !certain || !w.connected.Load()
 	if answer, ok := errors.AsType[smithy.APIError](err); ok {
 		switch answer.ErrorCode() {
+		case "ConditionalCheckFailedException":
+			certain, again = true, false
 		case "ProvisionedThroughputExceededException", "ThrottlingException", "RequestLimitExceeded":
-			err = fmt.Errorf("%w: %w", ErrThrottled, err)
-		case "ResourceNotFoundException":
-			err, again = fmt.Errorf("%w: %w", ErrNoTable, err), !certain
+			err, again = fmt.Errorf("%w: %w", ErrThrottled, err), true
 		case "TransactionConflictException", "ReplicatedWriteConflictException":
-			// Others were at the item.
+			again = true // others were at the item
 		case "InvalidSignatureException":
-			// The SDK has set its clock by the answer.
-		default:
-			again = !certain
+			again = true // the SDK has set its clock by the answer
+		case "ResourceNotFoundException":
+			err = fmt.Errorf("%w: %w", ErrNoTable, err)
 		}
 	}
 	return certain, again, err
