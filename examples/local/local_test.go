@@ -3,6 +3,8 @@ package main
 import (
 	"bufio"
 	"context"
+	"crypto/rand"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -21,6 +23,7 @@ import (
 
 	"github.com/matryer/is"
 
+	"github.com/leftfold/leftfold/es"
 	"github.com/leftfold/leftfold/examples/otp"
 	"github.com/leftfold/leftfold/examples/service"
 )
@@ -28,19 +31,27 @@ import (
 func noEnv(string) string { return "" }
 
 // serve runs the server on a free port until the test ends, and returns what it printed.
-func serve(t *testing.T) (base, printed string) {
+func serve(t *testing.T, args ...string) (base, printed string) {
+	t.Helper()
+	base, printed, _ = start(t, noEnv, args...)
+	return base, printed
+}
+
+// start is serve with an environment, and with a way to stop.
+func start(t *testing.T, getenv func(string) string, args ...string) (base, printed string, stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	r, w := io.Pipe()
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		err := run(ctx, []string{"-addr", "127.0.0.1:0"}, noEnv, w, t.Output())
+		err := run(ctx, append([]string{"-addr", "127.0.0.1:0"}, args...), getenv, w, t.Output())
 		if err != nil {
 			t.Errorf("the server ended with %v", err)
 		}
 		_ = w.CloseWithError(err)
 	})
-	t.Cleanup(func() { cancel(); wg.Wait() })
+	stop = func() { cancel(); wg.Wait() }
+	t.Cleanup(stop)
 	out := make([]byte, 1<<16)
 	n, err := r.Read(out) // it prints in one go
 	if err != nil {
@@ -51,7 +62,75 @@ func serve(t *testing.T) (base, printed string) {
 	if base == "" {
 		t.Fatalf("it does not say where it listens:\n%s", printed)
 	}
-	return base, printed
+	return base, printed, stop
+}
+
+// On DynamoDB everything is there again after a restart, and nothing more than a
+// restart is needed to finish what was left.
+func TestDynamoDB(t *testing.T) {
+	endpoint := os.Getenv("AWS_ENDPOINT_URL_DYNAMODB")
+	if endpoint == "" {
+		const missing = "no DynamoDB: set AWS_ENDPOINT_URL_DYNAMODB, or run make test"
+		if os.Getenv("CI") == "true" {
+			t.Fatal(missing)
+		}
+		t.Skip(missing)
+	}
+	suffix := strings.ToLower(rand.Text())
+	env := map[string]string{
+		"EVENT_TABLE": "events-" + suffix, "VIEW_TABLE": "views-" + suffix,
+		"OTP_KEY":   base64.StdEncoding.EncodeToString(make([]byte, otp.MinKey)),
+		"TOKEN_KEY": base64.StdEncoding.EncodeToString(make([]byte, otp.MinKey)),
+	}
+	getenv := func(name string) string { return env[name] }
+	var id, token string
+	for restart := range 3 {
+		base, printed, stop := start(t, getenv, "-dynamodb", endpoint)
+		if !strings.Contains(printed, "in DynamoDB at "+endpoint) {
+			t.Fatalf("it does not say where things are kept:\n%s", printed)
+		}
+		if restart == 0 {
+			_, script, _ := strings.Cut(printed, "# A walk-through")
+			sh := exec.CommandContext(t.Context(), "sh")
+			sh.Stdin = strings.NewReader("# A walk-through" + script + "\necho id=$id token=$token")
+			out, err := sh.Output()
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, last, _ := strings.Cut(string(out), "\nid=")
+			id, token, _ = strings.Cut(strings.TrimSpace(last), " token=")
+		}
+		for path, want := range map[string]string{
+			"/orgs/" + id:              `"location":"Paris","description":"We moved.","version":2}`,
+			"/orgs/" + id + "/history": `{"version":2,"type":"org.updated"`,
+		} {
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, base+path, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Header.Set("Authorization", "Bearer "+token)
+			res, err := http.DefaultClient.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			body, err := io.ReadAll(res.Body)
+			_ = res.Body.Close()
+			if err != nil || !strings.Contains(string(body), want) {
+				t.Errorf("restart %d: %s: %s, %v", restart, path, body, err)
+			}
+		}
+		stop()
+	}
+	// The tables are of another program: nothing is started on them.
+	err := run(t.Context(), []string{"-addr", "127.0.0.1:0", "-dynamodb", endpoint}, func(name string) string {
+		if name == "EVENT_TABLE" {
+			return env["VIEW_TABLE"]
+		}
+		return env[name]
+	}, io.Discard, io.Discard)
+	if !errors.Is(err, es.ErrInvalid) || !strings.Contains(err.Error(), env["VIEW_TABLE"]) {
+		t.Errorf("on tables with other keys: %v", err)
+	}
 }
 
 // What is printed works as it is printed.
@@ -185,7 +264,7 @@ func TestBinary(t *testing.T) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	for _, sig := range []os.Signal{os.Interrupt, syscall.SIGTERM} {
-		cmd := exec.CommandContext(t.Context(), bin, "-addr", "127.0.0.1:0")
+		cmd := exec.CommandContext(t.Context(), bin, "-addr", "127.0.0.1:0", "-dynamodb", "")
 		var stderr strings.Builder
 		cmd.Stderr = &stderr
 		stdout, err := cmd.StdoutPipe()

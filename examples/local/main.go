@@ -5,6 +5,11 @@
 // It says where it listens, prints a walk-through of commands to paste into a shell, and
 // keeps everything in memory. What it would send by email or SMS is at GET
 // /dev/outbox?to=…, which exists here alone.
+//
+// With -dynamodb http://127.0.0.1:8000, or AWS_ENDPOINT_URL_DYNAMODB set, it keeps events
+// and views in DynamoDB, in tables that it creates, and finds them there when it is
+// started again. Keys are made anew at each start unless OTP_KEY and TOKEN_KEY are set;
+// without these, who comes back gets a new name, and so a new org.
 package main
 
 import (
@@ -25,7 +30,6 @@ import (
 
 	"github.com/leftfold/leftfold/es"
 	"github.com/leftfold/leftfold/es/memory"
-	"github.com/leftfold/leftfold/examples/org"
 	"github.com/leftfold/leftfold/examples/otp"
 	"github.com/leftfold/leftfold/examples/service"
 )
@@ -40,14 +44,16 @@ func main() {
 }
 
 const (
-	relayEvery = 5 * time.Second  // how often crashed commits are looked for
-	stopWithin = 10 * time.Second // time to finish what is running
+	relayEvery  = 5 * time.Second  // how often crashed commits are looked for
+	startWithin = 30 * time.Second // time to create tables
+	stopWithin  = 10 * time.Second // time to finish what is running
 )
 
 // run serves until the context ends, and then finishes what was begun.
 func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
 	flags := flag.NewFlagSet("local", flag.ContinueOnError)
 	flags.SetOutput(stderr)
+	endpoint := flags.String("dynamodb", getenv("AWS_ENDPOINT_URL_DYNAMODB"), "keep everything in DynamoDB at this `URL`, and not in memory")
 	addr := flags.String("addr", "127.0.0.1:8080", "`address` to listen on")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -58,24 +64,33 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	}
 	logger := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: config.LogLevel}))
 
-	// Keys are made anew each time: what they protect ends with the process.
-	codes, err := otp.NewCodes(randomKey())
+	codes, err := otp.NewCodes(keyOr(config.OTPKey))
 	if err != nil {
 		return err
 	}
-	tokens, err := service.NewTokens(randomKey(), config.PublicURL, 0)
+	tokens, err := service.NewTokens(keyOr(config.TokenKey), config.PublicURL, 0)
 	if err != nil {
 		return err
+	}
+	kept, db := "in memory", inMemory()
+	if *endpoint != "" {
+		kept = "in DynamoDB at " + *endpoint
+		if db, err = onDynamoDB(ctx, *endpoint, config, getenv); err != nil {
+			return err
+		}
 	}
 	var (
 		bus    = memory.Bus{Logger: logger}
 		outbox outbox
 		s      = service.Service{
-			Journal:  &es.Journal{Store: new(memory.Store), Publisher: &bus, Logger: logger},
-			OrgViews: new(memory.Views[org.View]), OTPViews: new(memory.Views[otp.View]),
+			Journal:  &es.Journal{Store: db.store, Publisher: &bus, Logger: logger},
+			OrgViews: db.orgs, OTPViews: db.otps,
 			Codes: codes, Tokens: tokens, Sender: &outbox, Logger: logger,
 		}
 	)
+	if err := db.recover(ctx, &s); err != nil {
+		return err
+	}
 	bus.Subscribe("views", s.Project)
 	bus.Subscribe("codes", s.React)
 
@@ -87,7 +102,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(stdout, "The reference system, in memory, listens on %s. Stop it with Ctrl-C.\n\n%s", baseURL(listener), walkthrough(baseURL(listener)))
+	fmt.Fprintf(stdout, "The reference system listens on %s and keeps everything %s. Stop it with Ctrl-C.\n\n%s", baseURL(listener), kept, walkthrough(baseURL(listener)))
 
 	var wg sync.WaitGroup
 	defer wg.Wait()
@@ -137,7 +152,12 @@ func baseURL(l net.Listener) string {
 	return "http://" + l.Addr().String()
 }
 
-func randomKey() []byte {
+// keyOr returns the key of the environment, or else a new one: what that protects ends
+// with the process.
+func keyOr(configured service.Secret) []byte {
+	if key := configured.Reveal(); len(key) > 0 {
+		return key
+	}
 	key := make([]byte, otp.MinKey)
 	_, _ = rand.Read(key) // never fails
 	return key

@@ -1,0 +1,127 @@
+package dynamostore
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+
+	"github.com/leftfold/leftfold/es"
+)
+
+// canned answers every request at once with the same bytes, so that a benchmark
+// measures the client alone.
+type canned struct{ newest string } // what a query finds
+
+func (c canned) Do(r *http.Request) (*http.Response, error) {
+	body := "{}"
+	if strings.HasSuffix(r.Header.Get("X-Amz-Target"), ".Query") {
+		body = c.newest
+	}
+	_, _ = io.Copy(io.Discard, r.Body)
+	return &http.Response{
+		StatusCode: http.StatusOK, Header: http.Header{"Content-Type": {"application/x-amz-json-1.0"}},
+		Body: io.NopCloser(strings.NewReader(body)), ContentLength: int64(len(body)), Request: r,
+	}, nil
+}
+
+const newest = `{"Count":1,"Items":[{"s":{"S":"sized/1"},"v":{"N":"7"},"i":{"S":"4X2XQ6ZJ3M5K7N8P9RSTUVWXYZ"},"st":{"S":"settled"},` +
+	`"t":{"S":"2026-01-02T03:04:05.000000006Z"},"e":{"L":[{"S":"sized"},{"S":"{\"Text\":\"eeeeeeeeeeeeeeeeeeee\"}"}]},` +
+	`"y":{"S":"sized/1"},"z":{"S":"{\"Text\":\"ssssssssssssssssssss\"}"}}]}`
+
+// Client overhead: a command through the journal, and the same three requests
+// written by hand, without a network.
+func BenchmarkCommand(b *testing.B) {
+	client := newClient("http://127.0.0.1:1", func(o *dynamodb.Options) { o.HTTPClient = canned{newest} })
+	ctx, table := context.Background(), "events"
+
+	b.Run("journal", func(b *testing.B) {
+		a := filled(20)
+		j := &es.Journal{Store: New(client, table, nil), Publisher: nobody{}}
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := es.Execute(ctx, j, a, "1", say(20)); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("by hand", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if err := byHand(ctx, client, table); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
+
+// nobody takes everything.
+type nobody struct{}
+
+func (nobody) Publish(context.Context, es.Commit) error { return nil }
+
+// byHand is what somebody would write without a library: load the newest item, decide,
+// append, settle, each with a time-out.
+func byHand(ctx context.Context, client *dynamodb.Client, table string) error {
+	stream := text("sized/1")
+	queryCtx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	out, err := client.Query(queryCtx, &dynamodb.QueryInput{
+		TableName: &table, ConsistentRead: aws.Bool(true), ScanIndexForward: aws.Bool(false), Limit: aws.Int32(1),
+		KeyConditionExpression: aws.String("s = :s"), ExpressionAttributeValues: item{":s": stream},
+	})
+	if err != nil {
+		return err
+	}
+	last := out.Items[0]
+	version, err := strconv.ParseUint(last["v"].(*types.AttributeValueMemberN).Value, 10, 64)
+	if err != nil {
+		return err
+	}
+	var state filler
+	if err := json.Unmarshal([]byte(last["z"].(*types.AttributeValueMemberS).Value), &state); err != nil {
+		return err
+	}
+	event, err := json.Marshal(filler{strings.Repeat("e", 20)})
+	if err != nil {
+		return err
+	}
+	state = filler{strings.Repeat("s", 20)}
+	snapshot, err := json.Marshal(state)
+	if err != nil {
+		return err
+	}
+	next, id := &types.AttributeValueMemberN{Value: strconv.FormatUint(version+1, 10)}, text(rand.Text())
+	putCtx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	if _, err := client.PutItem(putCtx, &dynamodb.PutItemInput{
+		TableName: &table, ConditionExpression: aws.String("attribute_not_exists(s)"),
+		ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
+		Item: item{
+			"s": stream, "v": next, "i": id, "st": text("pending"), "t": text(time.Now().UTC().Format(timeFormat)), "p": text("3"),
+			"e": &types.AttributeValueMemberL{Value: []types.AttributeValue{text("sized"), text(string(bytes.Clone(event)))}},
+			"y": text("sized/1"), "z": text(string(snapshot)),
+		},
+	}); err != nil {
+		return err
+	}
+	settleCtx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	_, err = client.UpdateItem(settleCtx, &dynamodb.UpdateItemInput{
+		TableName: &table, Key: item{"s": stream, "v": next},
+		UpdateExpression: aws.String("SET st = :to REMOVE p"), ConditionExpression: aws.String("i = :i AND st IN (:p, :c)"),
+		ExpressionAttributeValues:           item{":to": text("settled"), ":i": id, ":p": text("pending"), ":c": text("claimed")},
+		ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
+	})
+	return err
+}

@@ -1,0 +1,96 @@
+package dynamostore
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/leftfold/leftfold/es"
+)
+
+// Sixteen writers on one stream, each with a journal of its own.
+func TestWritersOnOneStream(t *testing.T) {
+	t.Parallel()
+	const writers, each = 16, 15
+	ctx, client := t.Context(), live(t)
+	table, broker := newTable(t, client), &ledger{}
+	var decided, accepted, gaveUp atomic.Int64
+	var wg sync.WaitGroup
+	for range writers {
+		wg.Go(func() {
+			j := &es.Journal{Store: New(client, table, &Options{Timeout: patient}), Publisher: broker, Timeout: patient, Grace: patient}
+			for range each {
+				_, err := es.Execute(ctx, j, &notes, "1", func(int) ([]noted, error) {
+					decided.Add(1)
+					return []noted{{"x"}}, nil
+				})
+				switch {
+				case err == nil:
+					accepted.Add(1)
+				case errors.Is(err, es.ErrConflict):
+					gaveUp.Add(1)
+				default:
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	store := New(client, table, nil)
+	if err := checkHistory(ctx, store, es.StreamID{Category: "notes", ID: "1"}, broker); err != nil {
+		t.Error(err)
+	}
+	n, version, err := es.Load(ctx, &es.Journal{Store: store}, &notes, "1")
+	if err != nil || int64(n) != accepted.Load() || int64(version) != accepted.Load() {
+		t.Errorf("%d events at version %d, %d commands accepted, %v", n, version, accepted.Load(), err)
+	}
+	t.Logf("%d accepted, %d conflicts decided again, %d gave up", accepted.Load(), decided.Load()-accepted.Load()-gaveUp.Load(), gaveUp.Load())
+}
+
+// A thousand streams at once, two writers each.
+func TestWritersOnManyStreams(t *testing.T) {
+	t.Parallel()
+	const streams, commands = 1000, 2
+	ctx, client := t.Context(), live(t)
+	table, broker := newTable(t, client), &ledger{}
+	j := &es.Journal{Store: New(client, table, &Options{Timeout: patient}), Publisher: broker, Timeout: patient, Grace: patient}
+	var decided, accepted atomic.Int64
+	var wg sync.WaitGroup
+	turns := make(chan struct{}, 64) // connections
+	for id := range streams {
+		for range commands {
+			wg.Go(func() {
+				turns <- struct{}{}
+				defer func() { <-turns }()
+				if _, err := es.Execute(ctx, j, &notes, fmt.Sprint(id), func(int) ([]noted, error) {
+					decided.Add(1)
+					return []noted{{"x"}}, nil
+				}); err != nil {
+					t.Error(err)
+					return
+				}
+				accepted.Add(1)
+			})
+		}
+	}
+	wg.Wait()
+	var found int64
+	for shard := range 3 {
+		for stream, err := range New(client, table, nil).Streams(ctx, shard, 3, es.StreamID{}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, version, err := es.Load(ctx, j, &notes, stream.ID)
+			if err != nil || version != commands {
+				t.Errorf("%s is at version %d, %v", stream, version, err)
+			}
+			found++
+		}
+	}
+	if found != streams || accepted.Load() != streams*commands || len(broker.published) != streams*commands {
+		t.Errorf("%d streams, %d accepted, %d published", found, accepted.Load(), len(broker.published))
+	}
+	t.Logf("%d conflicts decided again", decided.Load()-accepted.Load())
+}
