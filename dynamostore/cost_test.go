@@ -233,6 +233,12 @@ func TestCost(t *testing.T) {
 
 		step("append without index", bare.Append(ctx, a), fmt.Sprintf("PutItem: %d", kb))
 		step("settle without index", bare.Settle(ctx, a), fmt.Sprintf("UpdateItem: %d", kb))
+		step("streams", func() error {
+			for _, err := range bare.Streams(ctx, 0, 1, es.StreamID{}) {
+				return err
+			}
+			return nil
+		}(), "Scan: 1")
 		a.Status, a.Stream.ID = es.Settled, a.Stream.ID+"s"
 		step("append as settled", s.Append(ctx, a), fmt.Sprintf("PutItem: %d", kb))
 

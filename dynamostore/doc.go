@@ -1,50 +1,123 @@
-// Package dynamostore is the place of the event store and the read database on Amazon
-// DynamoDB. It exports nothing so far: this page says what it will be, so that a
-// design can count on it. Until then package memory has both without a database,
-// under the same contracts.
+// Package dynamostore keeps streams and views in Amazon DynamoDB: [Store] is an
+// [es.Store], and [Views] is an [es.Views].
 //
-// # What it will implement
+//	cfg, err := config.LoadDefaultConfig(ctx)
+//	client := dynamodb.NewFromConfig(cfg)
+//	journal := &es.Journal{Store: dynamostore.New(client, "events", nil)}
+//	result, err := es.Execute(ctx, journal, &account, "42", deposit(100))
 //
-//   - An event store, by the contract of [es.Store], with the optional interfaces
-//     [es.Metered], whose unit is the write unit of 1 KB, and [es.Lister].
-//   - A read database, by the contract of [es.Views], in a table of its own: one
-//     item a view, written by compare-and-set on its version.
-//   - A function that creates the tables, for tests and local use.
+// The tables must be there: [CreateTables] makes them for tests and local use.
 //
-// The suites estest.TestStore and estest.TestViews decide whether it does, run
-// against a real engine.
+// # What it stores
 //
-// # How it will store
+// A commit is one item of the table of events:
 //
-//   - A commit is one item. The partition key is the stream, the sort key the
-//     version of the commit's first event.
-//   - Append is one PutItem with a condition, and no transaction. The answer to a
-//     failed condition brings the item along, so that a write recognises itself.
-//   - Claim, settle and revoke are one conditional update each. Nothing is ever
-//     deleted, and a service needs no permission to delete.
-//   - Every read of a stream is strongly consistent and follows every page. LoadBack
-//     is one query, newest first, that reads as many commits as the hint says.
-//   - Pending commits are found by a sparse index, sharded by writes. The store
-//     works without it; then Pending yields an error that wraps
-//     errors.ErrUnsupported.
-//   - What DynamoDB cannot take, an item above 400 KB or a key that is too long, is
-//     refused with [es.ErrRefused] before anything is stored.
+//	s   string  the stream, "category/ID"; the partition key
+//	v   number  the version of the first event; the sort key
+//	i   string  the commit's ID
+//	st  string  pending, claimed, settled or revoked: words of one length
+//	t   string  the time in UTC, with nine digits of the second: 2026-01-31T12:00:00.000000000Z
+//	e   list    the events, type and data in turns
+//	r   string  the ID of the revoked commit that it replaces
+//	n   string  the name of the command
+//	m   map     metadata
+//	y   string  the schema of the state, and
+//	z           its data
+//	d   binary  the named commands: for each its version, fingerprint, time and name
+//	p   string  the shard of the index, while the commit is pending or claimed
 //
-// # What it will cost
+// What is empty is left out. Data is a string if it is UTF-8 without control
+// characters other than tab and line ends, so JSON can be read in the console, and else
+// binary. Events as such a list cost within 2 bytes of what packed binary costs, and no
+// more time. A marker has s, v, i and st alone.
 //
-// A table in this place will say the requests, read units and write units of every
-// operation, and a test will compare it with what the engine charges. DynamoDB
-// charges claim, settle and revoke by the size of the whole item and not of the
-// change: small commits are cheap ones.
+// The index "pending" has the partition key p and the sort key t, both strings, and
+// projects keys only. A commit is in it until it is settled or revoked.
 //
-// # Limits to design with
+// A view is one item of the table of views:
 //
-// A stream takes at most 1000 write units a second, which is the limit of a
-// partition: every commit of a stream has the same partition key.
+//	k   string  "name/category/ID"; the partition key
+//	v   number  the version
+//	d   string  the document in JSON
+//	w   binary  8 random bytes that tell one Put from another
 //
-// [es.ErrRefused]: https://pkg.go.dev/github.com/leftfold/leftfold/es#ErrRefused
-// [es.Lister]: https://pkg.go.dev/github.com/leftfold/leftfold/es#Lister
-// [es.Metered]: https://pkg.go.dev/github.com/leftfold/leftfold/es#Metered
-// [es.Store]: https://pkg.go.dev/github.com/leftfold/leftfold/es#Store
-// [es.Views]: https://pkg.go.dev/github.com/leftfold/leftfold/es#Views
+// # Consistency
+//
+// Every write is one PutItem or UpdateItem with a condition on the slot; there are no
+// transactions, and nothing is deleted. The answer to a failed condition brings the item
+// along, so that a write recognises itself.
+//
+// Reads are strongly consistent and follow every page. A query is no snapshot, so
+// Load reads again what others seem to have changed meanwhile. [Store.Pending] asks the
+// index, which lags, and then the slot itself. [Views] read strongly consistent unless
+// [ViewOptions] say otherwise.
+//
+// An append beyond the end of a stream, or into the middle of a commit, is
+// stored, since one item does not know of the next: every Load of the whole stream ends
+// there with an [*es.GapError].
+//
+// # Errors
+//
+// [es.ErrConflict] means that another is in the slot, or that the slot is in another
+// status: nothing else is called so. [es.ErrRefused] means that the call had no effect: none
+// of its attempts left, or each was answered with a status of 4xx. After an attempt
+// without a reliable answer (time-out, broken connection, 5xx, an answer that cannot be
+// decoded) a later refusal is no proof, and the error wraps neither: the outcome is
+// unknown. A conflict is always certain.
+//
+// [ErrThrottled], [ErrTooLarge] and [ErrNoTable] tell why, where that can be told, and the
+// errors of the SDK stay in the chain.
+//
+// # Time-outs and retries
+//
+// A request has 3 attempts, with 500 ms, 1 s and 2 s of time, and random pauses of up to
+// 25 and 50 ms between them: 3.6 s at most, less if the context ends. See [Options].
+// The retries of the SDK are off, whatever the client's configuration says, for they hide
+// an attempt that may have had an effect. Sent again is what has no reliable answer, what
+// never left, throttling, and the conflict with a transaction or with another region.
+//
+// # Limits
+//
+//   - An item has at most 400 KB, names included. More is refused before it is sent.
+//   - A stream takes 1000 write units a second, which is the limit of a partition.
+//   - Pending commits are spread over 8 shards of the index, 500 a second each.
+//   - Times are within the years 0 to 9999.
+//   - [Store.Streams] scans the whole table.
+//
+// # Cost
+//
+// W is the size of a commit's item in KB, rounded up, which [Store.Units] returns. R is the
+// size in KB, over 4, rounded up, of all that is read. A test compares these with what a
+// real engine charges.
+//
+//	                     requests  write units         index  read units
+//	append, pending      1         W                   1
+//	append, settled      1         W                   0
+//	claim                1         W                   0
+//	settle               1         W                   1
+//	revoke               1         W                   1
+//	load                 1 a MB                               R
+//	load back            1                                    R, of as many as the hint says
+//	pending              8 + n                                0.5 a shard, and R for each of n commits
+//	streams              1 a MB                               R, of the whole table
+//	get of a view        1                                    R, or half of it if eventual
+//	put of a view        1         W of the view
+//
+// So a command with a small state costs 3 requests, 2 write units of the table, 2 of the index,
+// and 1 read unit, on a stream of any length. Claim, settle and revoke are charged by
+// the size of the whole item and not of the change: small commits are cheap ones. A
+// write whose condition fails is charged, too. Append takes a marker's slot for
+// the price of any other.
+//
+// The index has keys alone, at 2 write units a commit: were whole commits projected, each
+// append, claim and settle would pay for its size again, so that the relay, which asks
+// seldom, need not read the few that it finds. [Options] can do without the index.
+//
+// # Permissions
+//
+// A service needs dynamodb:PutItem, dynamodb:UpdateItem, dynamodb:GetItem and
+// dynamodb:Query on the table of events, dynamodb:Query on its index, and dynamodb:GetItem
+// and dynamodb:PutItem on the table of views. Only a rebuild needs dynamodb:Scan, only
+// [CreateTables] dynamodb:CreateTable and dynamodb:DescribeTable. Nothing needs
+// dynamodb:DeleteItem.
 package dynamostore

@@ -242,3 +242,39 @@ func TestPendingLags(t *testing.T) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
+
+func TestStreamsFollowsPages(t *testing.T) {
+	stream := func(id string) string { return `{"s":{"S":"org/` + id + `"}}` }
+	behind := func(id string, then answer) answer {
+		return func(w http.ResponseWriter, r *http.Request) {
+			body, _ := io.ReadAll(r.Body)
+			if !strings.Contains(string(body), `"ExclusiveStartKey"`) || !strings.Contains(string(body), `"org/`+id+`"`) {
+				t.Errorf("the scan is %s, not behind %s", body, id)
+			}
+			then(w, r)
+		}
+	}
+	client, n := server(t,
+		behind("0", status(200, `{"Items":[`+stream("1")+`,`+stream("2/3")+`],"LastEvaluatedKey":`+stream("4")+`}`)),
+		behind("4", status(200, `{"Items":[],"LastEvaluatedKey":`+stream("5")+`}`)),
+		behind("5", status(200, `{"Items":[`+stream("6")+`]}`)),
+	)
+	s := New(client, "events", &Options{Timeout: patient})
+	var got []string
+	for stream, err := range s.Streams(t.Context(), 1, 3, es.StreamID{Category: "org", ID: "0"}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, stream.ID)
+	}
+	if want := []string{"1", "2/3", "6"}; !slices.Equal(got, want) || n.Load() != 3 {
+		t.Errorf("%d requests, %q, not %q", n.Load(), got, want)
+	}
+	for _, shards := range [][2]int{{-1, 1}, {1, 1}, {0, 0}, {0, maxSegments + 1}} {
+		for stream, err := range s.Streams(t.Context(), shards[0], shards[1], es.StreamID{}) {
+			if !errors.Is(err, es.ErrInvalid) {
+				t.Errorf("shard %d of %d: %v, %v", shards[0], shards[1], stream, err)
+			}
+		}
+	}
+}

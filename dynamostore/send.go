@@ -57,7 +57,7 @@ type sender struct {
 }
 
 func newSender(client Client, timeout time.Duration, attempts int) sender {
-	return sender{client: client, timeout: cmp.Or(timeout, 500*time.Millisecond), attempts: cmp.Or(attempts, 3)}
+	return sender{client: client, timeout: cmp.Or(timeout, 500*time.Millisecond), attempts: max(1, cmp.Or(attempts, 3))}
 }
 
 // read makes the attempts of a request that changes nothing.
