@@ -47,8 +47,8 @@
 //     no database, for tests and to begin with.
 //   - [github.com/leftfold/leftfold/es/estest]: the suites that check a store, a
 //     publisher or views, and tests for your own aggregates.
-//   - [github.com/leftfold/leftfold/dynamostore]: the place of the store and the
-//     read database on DynamoDB.
+//   - [github.com/leftfold/leftfold/dynamostore]: the store and the read database
+//     on DynamoDB.
 //   - [github.com/leftfold/leftfold/snsbus]: the place of the broker on SNS FIFO
 //     and SQS FIFO.
 //

@@ -46,7 +46,7 @@ func BenchmarkCommand(b *testing.B) {
 	ctx, table := context.Background(), "events"
 
 	b.Run("journal", func(b *testing.B) {
-		a := filled(20)
+		a := filled("sized", 20)
 		j := &es.Journal{Store: New(client, table, nil), Publisher: nobody{}}
 		b.ReportAllocs()
 		for b.Loop() {
