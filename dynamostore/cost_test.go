@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"strconv"
 	"strings"
 	"sync"
@@ -132,6 +133,12 @@ func TestUnitsAreWhatIsCharged(t *testing.T) {
 			}
 			if got, want := m.take(), fmt.Sprintf("PutItem: %d", s.Units(c)); got != want {
 				t.Errorf("%s of %d bytes: charged was %s, not %s", name, size, got, want)
+			}
+			for got, err := range s.LoadBack(t.Context(), c.Stream, 1) {
+				if err != nil || !reflect.DeepEqual(got, c) {
+					t.Errorf("%s: %v\ngot  %+v\nwant %+v", name, err, got, c)
+				}
+				break
 			}
 		}
 	}

@@ -220,7 +220,7 @@ func TestWhatWritesSay(t *testing.T) {
 func attemptTime(answers []answer) time.Duration {
 	for _, a := range answers {
 		if fmt.Sprintf("%p", a) == fmt.Sprintf("%p", answer(hang)) {
-			return 150 * time.Millisecond
+			return 300 * time.Millisecond
 		}
 	}
 	return patient
