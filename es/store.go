@@ -74,7 +74,8 @@ type Store interface {
 
 	// Claim turns a pending commit into a claimed one, which takes the right to
 	// revoke it away from its author. A claimed commit stays as it is. A commit
-	// that is settled or revoked, or is not in the slot, is a conflict.
+	// that is settled or revoked, or is not in the slot, is a conflict; after an
+	// unknown answer that may also be one which was claimed, and settled since.
 	// Of c, Stream, Version and ID count; so for Settle and Revoke.
 	Claim(ctx context.Context, c Commit) error
 
@@ -114,7 +115,7 @@ type Lister interface {
 // snapshot is added to a commit whenever that costs nothing more.
 type Metered interface {
 	// Units returns what it costs to append the commit, in write units of the
-	// store, or 0 if it is too large for the store. It asks nobody and depends on
-	// the commit alone.
+	// store, or 0 if it is too large for the store. What every commit costs alike
+	// may be left out. It asks nobody and depends on the commit alone.
 	Units(c Commit) int
 }

@@ -20,7 +20,9 @@ type View[V any] struct {
 //     that wraps [ErrConflict]. No version overwrites another unseen.
 //   - Put does not demand that versions rise: [Projection.Rebuild] puts a document in the place
 //     of one with the same version. A version of 0 is refused with [ErrInvalid].
-//   - An error other than a conflict leaves open whether the document was stored.
+//   - An error other than a conflict leaves open whether the document was stored. A
+//     Put may recognise what an attempt of its own has stored, never what another
+//     call has, even where the content is the same.
 //   - Documents are values: nothing that is put in or got out aliases the database.
 //   - Both are safe for concurrent use and obey the context.
 type Views[V any] interface {
