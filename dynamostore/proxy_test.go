@@ -360,3 +360,123 @@ func checkHistory(ctx context.Context, s es.Store, stream es.StreamID, broker *l
 	}
 	return nil
 }
+
+// place is where one run of everyFault takes place: on a stream of its own.
+type place struct {
+	events, views string
+	stream        es.StreamID
+	broker        *ledger
+}
+
+// everyFault runs a call with each fault at each of its requests, alone and from there
+// on. Check is given what the call returned, after late requests have landed.
+func everyFault(t *testing.T, client *dynamodb.Client, prepare func(place) error, call func(place, *dynamodb.Client) error, check func(place, error) error) {
+	t.Helper()
+	var wg sync.WaitGroup
+	turns := make(chan struct{}, 16)
+	for _, f := range allFaults {
+		// Tables of their own: a relay must not meet the commits of another broker.
+		events, views := newTable(t, client), newViewTable(t, client)
+		wg.Go(func() {
+			turns <- struct{}{}
+			defer func() { <-turns }()
+			for n, calls := 1, 1; n <= calls; n++ {
+				for _, outage := range []bool{true, false} {
+					here := place{events, views, es.StreamID{Category: "notes", ID: fmt.Sprint(n, outage)}, new(ledger)}
+					if err := prepare(here); err != nil {
+						t.Error(err)
+						return
+					}
+					p := newProxy(*client.Options().BaseEndpoint, func(call int) fault {
+						if call == n || outage && call > n {
+							return f
+						}
+						return ""
+					})
+					err := call(here, newClient(p.URL))
+					p.land()
+					p.Close()
+					if err := check(here, err); err != nil {
+						t.Errorf("%s from request %d (all: %v): %v\nin: %s", f, n, outage, err, strings.Join(p.calls, ", "))
+					}
+					calls = len(p.calls) // of the run that goes on after the fault
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// A relay whose requests fail leaves nothing that the next one does not finish, and
+// counts only what it has settled.
+func TestFaultsOfARelay(t *testing.T) {
+	t.Parallel()
+	ctx, client := t.Context(), live(t)
+	everyFault(t, client, func(here place) error {
+		return New(client, here.events, nil).Append(ctx, es.Commit{
+			Stream: here.stream, Version: 1, ID: "dead", Time: time.Now().Add(-time.Hour),
+			Events: []es.Event{{Type: "noted", Data: []byte(`{}`)}},
+		})
+	}, func(here place, broken *dynamodb.Client) error {
+		n, err := (&es.Journal{Store: New(broken, here.events, nil), Publisher: here.broker}).Relay(ctx)
+		if n > len(here.broker.published) {
+			return fmt.Errorf("settled without being published, %w", err)
+		}
+		return nil // it may fail
+	}, func(here place, err error) error {
+		store := New(client, here.events, nil)
+		_, relayed := (&es.Journal{Store: store, Publisher: here.broker}).Relay(ctx)
+		if len(here.broker.published) == 0 {
+			err = errors.Join(err, errors.New("nothing was published"))
+		}
+		return errors.Join(err, relayed, checkHistory(ctx, store, here.stream, here.broker))
+	})
+}
+
+// A projection whose requests fail says so, unless the view is there; and the next
+// delivery makes it right. A document that lands late overwrites nothing newer.
+func TestFaultsOfAProjection(t *testing.T) {
+	t.Parallel()
+	ctx, client := t.Context(), live(t)
+	projection := func(here place, client *dynamodb.Client) es.Projection[int, noted] {
+		return es.Projection[int, noted]{
+			Category: "notes", Fold: notes.Fold, Events: notes.Events,
+			Views: NewViews[int](client, here.views, "notes", nil), Store: New(client, here.events, nil),
+		}
+	}
+	commit := func(here place, version uint64) es.Commit {
+		return es.Commit{
+			Stream: here.stream, Version: version, ID: fmt.Sprint("c", version), Status: es.Settled, Time: time.Now(),
+			Events: []es.Event{{Type: "noted", Data: []byte(`{}`)}},
+		}
+	}
+	demand := func(here place, version uint64) error {
+		view, err := projection(here, client).Views.Get(ctx, here.stream)
+		if err == nil && (view.Version != version || view.Value != int(version)) {
+			err = fmt.Errorf("the view is %+v, want version %d", view, version)
+		}
+		return err
+	}
+	everyFault(t, client, func(here place) error {
+		p := projection(here, client)
+		for version := range uint64(4) {
+			if err := p.Store.Append(ctx, commit(here, version+1)); err != nil {
+				return err
+			}
+		}
+		return p.Handle(ctx, commit(here, 1))
+	}, func(here place, broken *dynamodb.Client) error {
+		// The second never comes: it is healed from the store.
+		p := projection(here, broken)
+		if err := p.Handle(ctx, commit(here, 3)); err == nil {
+			if err := demand(here, 3); err != nil {
+				return err
+			}
+		}
+		// Others go on before what is late has landed.
+		healthy := projection(here, client)
+		return errors.Join(healthy.Handle(ctx, commit(here, 3)), healthy.Handle(ctx, commit(here, 4)))
+	}, func(here place, err error) error {
+		return errors.Join(err, demand(here, 4))
+	})
+}

@@ -55,10 +55,10 @@ func onDynamoDB(ctx context.Context, endpoint string, config service.Config, get
 	}, nil
 }
 
-// recover finishes what the process before this one left: commits that were not
+// catchUp finishes what the process before this one left: commits that were not
 // published, and views that had not seen all that was. A code that was not sent has to
 // be requested again.
-func (d database) recover(ctx context.Context, s *service.Service) error {
+func (d database) catchUp(ctx context.Context, s *service.Service) error {
 	if _, err := s.Journal.Relay(ctx); err != nil {
 		return err
 	}

@@ -88,7 +88,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 			Codes: codes, Tokens: tokens, Sender: &outbox, Logger: logger,
 		}
 	)
-	if err := db.recover(ctx, &s); err != nil {
+	if err := db.catchUp(ctx, &s); err != nil {
 		return err
 	}
 	bus.Subscribe("views", s.Project)
