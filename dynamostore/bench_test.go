@@ -39,30 +39,48 @@ const newest = `{"Count":1,"Items":[{"s":{"S":"sized/1"},"v":{"N":"7"},"i":{"S":
 	`"t":{"S":"2026-01-02T03:04:05.000000006Z"},"e":{"L":[{"S":"sized"},{"S":"{\"Text\":\"eeeeeeeeeeeeeeeeeeee\"}"}]},` +
 	`"y":{"S":"sized/1"},"z":{"S":"{\"Text\":\"ssssssssssssssssssss\"}"}}]}`
 
-// Client overhead: a command through the journal, and the same three requests
-// written by hand, without a network.
-func BenchmarkCommand(b *testing.B) {
+// commands returns a command through the journal, and the same three requests written
+// by hand, both without a network.
+func commands() map[string]func() error {
 	client := newClient("http://127.0.0.1:1", func(o *dynamodb.Options) { o.HTTPClient = canned{newest} })
-	ctx, table := context.Background(), "events"
+	ctx, table, a := context.Background(), "events", filled("sized", 20)
+	j := &es.Journal{Store: New(client, table, nil), Publisher: nobody{}}
+	return map[string]func() error{
+		"journal": func() error {
+			_, err := es.Execute(ctx, j, a, "1", say(20))
+			return err
+		},
+		"by hand": func() error { return byHand(ctx, client, table) },
+	}
+}
 
-	b.Run("journal", func(b *testing.B) {
-		a := filled("sized", 20)
-		j := &es.Journal{Store: New(client, table, nil), Publisher: nobody{}}
-		b.ReportAllocs()
-		for b.Loop() {
-			if _, err := es.Execute(ctx, j, a, "1", say(20)); err != nil {
-				b.Fatal(err)
+// Client overhead in time, to be compared with each other.
+func BenchmarkCommand(b *testing.B) {
+	for name, run := range commands() {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := run(); err != nil {
+					b.Fatal(err)
+				}
 			}
-		}
-	})
-	b.Run("by hand", func(b *testing.B) {
-		b.ReportAllocs()
-		for b.Loop() {
-			if err := byHand(ctx, client, table); err != nil {
-				b.Fatal(err)
+		})
+	}
+}
+
+// Client overhead in allocations: at most 1.3 times those of the SDK alone.
+func TestClientOverhead(t *testing.T) {
+	allocations := map[string]float64{}
+	for name, run := range commands() {
+		allocations[name] = testing.AllocsPerRun(50, func() {
+			if err := run(); err != nil {
+				t.Fatal(err)
 			}
-		}
-	})
+		})
+	}
+	if ratio := allocations["journal"] / allocations["by hand"]; ratio > 1.3 {
+		t.Errorf("a command makes %.2f times the allocations of the same requests by hand: %v", ratio, allocations)
+	}
 }
 
 // nobody takes everything.
