@@ -114,7 +114,7 @@ func TestCapacityContract(t *testing.T) {
 	table := newTable(t, engine)
 	var m bill
 	client := newClient(*engine.Options().BaseEndpoint, func(o *dynamodb.Options) { o.APIOptions = append(o.APIOptions, m.measure) })
-	store := New(client, table, &Options{Timeout: patient})
+	store := healthy(client, table)
 	j := &es.Journal{Store: store, Publisher: &ledger{}, Timeout: patient}
 	readme, err := os.ReadFile("../README.md")
 	if err != nil {

@@ -119,8 +119,8 @@ func TestKill(t *testing.T) {
 		_ = victim.Wait() // killed
 	}
 
-	store := New(client, table, nil)
-	j := &es.Journal{Store: store, Publisher: broker, Grace: -1}
+	store := healthy(client, table)
+	j := &es.Journal{Store: store, Publisher: broker, Timeout: patient, Grace: -1}
 	n, err := j.Relay(ctx)
 	if err != nil {
 		t.Fatal(err)

@@ -17,10 +17,15 @@ import (
 // The engine shares the machine with what tests it.
 const patient = 20 * time.Second
 
+// healthy returns a store that waits for a slow engine.
+func healthy(client Client, table string) *Store {
+	return New(client, table, &Options{Timeout: patient})
+}
+
 func TestStore(t *testing.T) {
 	client := live(t)
 	estest.TestStore(t, func(t *testing.T) es.Store {
-		return New(client, newTable(t, client), &Options{Timeout: patient})
+		return healthy(client, newTable(t, client))
 	})
 }
 

@@ -249,8 +249,8 @@ func TestFaultsBeforeTheEngine(t *testing.T) {
 // throughProxy runs one command through a proxy, and then lets somebody healthy come by.
 func throughProxy(ctx context.Context, client *dynamodb.Client, table, start, id string, refuse error, plan func(int) fault) (told string, calls []string, err error) {
 	stream := es.StreamID{Category: "notes", ID: id}
-	broker, healthy := &ledger{}, New(client, table, nil)
-	good := &es.Journal{Store: healthy, Publisher: broker, Grace: -1}
+	broker, store := &ledger{}, healthy(client, table)
+	good := &es.Journal{Store: store, Publisher: broker, Timeout: patient, Grace: -1}
 	if start != "new" {
 		if _, err := es.Execute(ctx, good, &notes, id, note("first")); err != nil {
 			return "", nil, err
@@ -258,11 +258,11 @@ func throughProxy(ctx context.Context, client *dynamodb.Client, table, start, id
 		dead := es.Commit{Stream: stream, Version: 3, ID: "dead" + id, Time: time.Now(), Events: []es.Event{{Type: "noted", Data: []byte(`{}`)}}}
 		switch start {
 		case "pending":
-			err = healthy.Append(ctx, dead)
+			err = store.Append(ctx, dead)
 		case "claimed":
-			err = errors.Join(healthy.Append(ctx, dead), healthy.Claim(ctx, dead))
+			err = errors.Join(store.Append(ctx, dead), store.Claim(ctx, dead))
 		case "revoked":
-			err = errors.Join(healthy.Append(ctx, dead), healthy.Revoke(ctx, dead))
+			err = errors.Join(store.Append(ctx, dead), store.Revoke(ctx, dead))
 		}
 		if err != nil {
 			return "", nil, err
@@ -295,7 +295,7 @@ func throughProxy(ctx context.Context, client *dynamodb.Client, table, start, id
 		return told, calls, err
 	}
 	effects := func() (versions []uint64, err error) {
-		for c, err := range healthy.Load(ctx, stream, 0) {
+		for c, err := range store.Load(ctx, stream, 0) {
 			if err != nil {
 				return nil, err
 			}
@@ -325,7 +325,7 @@ func throughProxy(ctx context.Context, client *dynamodb.Client, table, start, id
 	if at, err = effects(); err != nil || len(at) != 1 {
 		return told, calls, fmt.Errorf("after the repeat it took effect at %v, %w", at, err)
 	}
-	return told, calls, checkHistory(ctx, healthy, stream, broker)
+	return told, calls, checkHistory(ctx, store, stream, broker)
 }
 
 // checkHistory demands that every commit is settled and published, in order, and
@@ -413,7 +413,7 @@ func TestFaultsOfARelay(t *testing.T) {
 	t.Parallel()
 	ctx, client := t.Context(), live(t)
 	everyFault(t, client, func(here place) error {
-		return New(client, here.events, nil).Append(ctx, es.Commit{
+		return healthy(client, here.events).Append(ctx, es.Commit{
 			Stream: here.stream, Version: 1, ID: "dead", Time: time.Now().Add(-time.Hour),
 			Events: []es.Event{{Type: "noted", Data: []byte(`{}`)}},
 		})
@@ -424,8 +424,8 @@ func TestFaultsOfARelay(t *testing.T) {
 		}
 		return nil // it may fail
 	}, func(here place, err error) error {
-		store := New(client, here.events, nil)
-		_, relayed := (&es.Journal{Store: store, Publisher: here.broker}).Relay(ctx)
+		store := healthy(client, here.events)
+		_, relayed := (&es.Journal{Store: store, Publisher: here.broker, Timeout: patient}).Relay(ctx)
 		if len(here.broker.published) == 0 {
 			err = errors.Join(err, errors.New("nothing was published"))
 		}
@@ -437,11 +437,15 @@ func TestFaultsOfARelay(t *testing.T) {
 // delivery makes it right. A document that lands late overwrites nothing newer.
 func TestFaultsOfAProjection(t *testing.T) {
 	t.Parallel()
-	ctx, client := t.Context(), live(t)
+	ctx, engine := t.Context(), live(t)
 	projection := func(here place, client *dynamodb.Client) es.Projection[int, noted] {
+		var o *ViewOptions
+		if client == engine {
+			o = &ViewOptions{Timeout: patient}
+		}
 		return es.Projection[int, noted]{
 			Category: "notes", Fold: notes.Fold, Events: notes.Events,
-			Views: NewViews[int](client, here.views, "notes", nil), Store: New(client, here.events, nil),
+			Views: NewViews[int](client, here.views, "notes", o), Store: healthy(client, here.events),
 		}
 	}
 	commit := func(here place, version uint64) es.Commit {
@@ -451,14 +455,14 @@ func TestFaultsOfAProjection(t *testing.T) {
 		}
 	}
 	demand := func(here place, version uint64) error {
-		view, err := projection(here, client).Views.Get(ctx, here.stream)
+		view, err := projection(here, engine).Views.Get(ctx, here.stream)
 		if err == nil && (view.Version != version || view.Value != int(version)) {
 			err = fmt.Errorf("the view is %+v, want version %d", view, version)
 		}
 		return err
 	}
-	everyFault(t, client, func(here place) error {
-		p := projection(here, client)
+	everyFault(t, engine, func(here place) error {
+		p := projection(here, engine)
 		for version := range uint64(4) {
 			if err := p.Store.Append(ctx, commit(here, version+1)); err != nil {
 				return err
@@ -474,8 +478,8 @@ func TestFaultsOfAProjection(t *testing.T) {
 			}
 		}
 		// Others go on before what is late has landed.
-		healthy := projection(here, client)
-		return errors.Join(healthy.Handle(ctx, commit(here, 3)), healthy.Handle(ctx, commit(here, 4)))
+		others := projection(here, engine)
+		return errors.Join(others.Handle(ctx, commit(here, 3)), others.Handle(ctx, commit(here, 4)))
 	}, func(here place, err error) error {
 		return errors.Join(err, demand(here, 4))
 	})

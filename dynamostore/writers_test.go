@@ -21,7 +21,7 @@ func TestWritersOnOneStream(t *testing.T) {
 	var wg sync.WaitGroup
 	for range writers {
 		wg.Go(func() {
-			j := &es.Journal{Store: New(client, table, &Options{Timeout: patient}), Publisher: broker, Timeout: patient, Grace: patient}
+			j := &es.Journal{Store: healthy(client, table), Publisher: broker, Timeout: patient, Grace: patient}
 			for range each {
 				_, err := es.Execute(ctx, j, &notes, "1", func(int) ([]noted, error) {
 					decided.Add(1)
@@ -39,7 +39,7 @@ func TestWritersOnOneStream(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	store := New(client, table, nil)
+	store := healthy(client, table)
 	if err := checkHistory(ctx, store, es.StreamID{Category: "notes", ID: "1"}, broker); err != nil {
 		t.Error(err)
 	}
@@ -56,7 +56,7 @@ func TestWritersOnManyStreams(t *testing.T) {
 	const streams, commands = 1000, 2
 	ctx, client := t.Context(), live(t)
 	table, broker := newTable(t, client), &ledger{}
-	j := &es.Journal{Store: New(client, table, &Options{Timeout: patient}), Publisher: broker, Timeout: patient, Grace: patient}
+	j := &es.Journal{Store: healthy(client, table), Publisher: broker, Timeout: patient, Grace: patient}
 	var decided, accepted atomic.Int64
 	var wg sync.WaitGroup
 	turns := make(chan struct{}, 64) // connections
