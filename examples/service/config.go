@@ -29,8 +29,8 @@ type Config struct {
 
 // ReadConfig reads the variables of the environment. Those that a program cannot do
 // without are named by it; none of the others need be set. Whatever is
-// set must be well-formed. The error names all variables that are missing or
-// malformed, a line each, and shows no values.
+// set must be well-formed. The error names all variables that are missing,
+// malformed, or required and unknown, a line each, and shows no values.
 //
 //	EVENT_TABLE, VIEW_TABLE  names of DynamoDB tables
 //	TOPIC_ARN                ARN of an SNS FIFO topic
@@ -71,14 +71,19 @@ func ReadConfig(getenv func(string) string, required ...string) (Config, error) 
 		}},
 	} {
 		value := strings.TrimSpace(getenv(v.name))
+		needed := slices.Contains(required, v.name)
+		required = slices.DeleteFunc(slices.Clone(required), func(name string) bool { return name == v.name })
 		switch {
 		case value != "":
 			if err := v.read(value); err != nil {
 				errs = append(errs, fmt.Errorf("%s: %w", v.name, err))
 			}
-		case slices.Contains(required, v.name):
+		case needed:
 			errs = append(errs, fmt.Errorf("%s: is not set", v.name))
 		}
+	}
+	for _, name := range required {
+		errs = append(errs, fmt.Errorf("%s: there is no such variable", name))
 	}
 	return c, errors.Join(errs...)
 }

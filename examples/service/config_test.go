@@ -66,6 +66,9 @@ func TestReadConfigSaysAllThatIsWrong(t *testing.T) {
 		is.True(strings.Contains(err.Error(), name+": is not set"))
 	}
 	is.Equal(strings.Count(err.Error(), "\n"), len(names)-1)
+	_, err = service.ReadConfig(env(nil), "OTP_KEY", "OPT_KEY")
+	is.True(strings.Contains(err.Error(), "OTP_KEY: is not set"))
+	is.True(strings.Contains(err.Error(), "OPT_KEY: there is no such variable")) // a program with a slip of the pen
 
 	for name, values := range map[string][]string{
 		"EVENT_TABLE": {"ab", "a table", "tables/events"},
