@@ -21,9 +21,10 @@ type bill struct {
 	charges
 }
 
-// charges is in capacity units; a request that is retried counts each time.
+// charges is in capacity units.
 type charges struct {
 	requests           int
+	failed             int // requests that failed on their way, and were sent again
 	read, write, index float64
 }
 
@@ -76,6 +77,12 @@ func (m *bill) measure(stack *middleware.Stack) error {
 			in.ReturnConsumedCapacity = types.ReturnConsumedCapacityIndexes
 		}
 		out, metadata, err := next.HandleInitialize(ctx, in)
+		if err != nil {
+			m.mu.Lock()
+			m.failed++
+			m.mu.Unlock()
+			return out, metadata, err
+		}
 		switch out := out.Result.(type) {
 		case *dynamodb.PutItemOutput:
 			m.add(out.ConsumedCapacity, true)
@@ -120,18 +127,32 @@ func TestCapacityContract(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	row := func(what string, n float64, most charges) {
+	// row measures what do costs, n times. Where a connection breaks, it is measured
+	// again: that is not what the operation costs. Each try has streams of its own.
+	row := func(what string, n float64, most charges, prepare, do func(id string)) {
 		t.Helper()
-		got := m.take()
-		requests, read, write, index := float64(got.requests)/n, got.read/n, got.write/n, got.index/n
-		line := fmt.Sprintf("| %s | %g | %g | %g | %g |", what, requests, read, write, index)
-		t.Log(line)
-		if requests > float64(most.requests) || read > most.read || write > most.write || index > most.index {
-			t.Errorf("%s: %v, at most %v are allowed", what, got, most)
+		for try := range 5 {
+			id := fmt.Sprint(what, " ", try)
+			prepare(id)
+			m.take()
+			do(id)
+			got := m.take()
+			if got.failed > 0 {
+				t.Logf("%s: %d requests failed on their way", what, got.failed)
+				continue
+			}
+			requests, read, write, index := float64(got.requests)/n, got.read/n, got.write/n, got.index/n
+			line := fmt.Sprintf("| %s | %g | %g | %g | %g |", what, requests, read, write, index)
+			t.Log(line)
+			if requests > float64(most.requests) || read > most.read || write > most.write || index > most.index {
+				t.Errorf("%s: %v, at most %v are allowed", what, got, most)
+			}
+			if !strings.Contains(string(readme), line) {
+				t.Errorf("README.md lacks the line\n%s", line)
+			}
+			return
 		}
-		if !strings.Contains(string(readme), line) {
-			t.Errorf("README.md lacks the line\n%s", line)
-		}
+		t.Errorf("%s: a request failed in each try", what)
 	}
 	run := func(a *es.Aggregate[filler, filler], id string, n int) {
 		t.Helper()
@@ -158,63 +179,54 @@ func TestCapacityContract(t *testing.T) {
 	}
 
 	small, large := filled("small", 300), filled("large", 2000)
-	command := charges{requests: 3, read: 1, write: 2, index: 2}
-	long(small, "long")
-	long(large, "long")
-	run(large, "1", 10)
-	run(large, "long", 10)
-	m.take()
-	run(small, "1", 1)
-	row("command, the first of its stream", 1, command)
-	run(small, "1", 9)
-	m.take()
-	run(small, "1", 1)
-	row("command on 10 events", 1, command)
-	run(small, "long", 1)
-	row("command on 100 000 events", 1, command)
-	average := charges{requests: 3, read: 2, write: 2.5, index: 2}
-	run(large, "1", 80)
-	row("command with a state of 2 KB, on 10 events, on average", 80, average)
-	run(large, "long", 80)
-	row("command with a state of 2 KB, on 100 000 events, on average", 80, average)
-	if _, _, err := es.Load(ctx, j, small, "long"); err != nil {
-		t.Fatal(err)
-	}
-	row("load on 100 000 events", 1, charges{requests: 1, read: 1})
+	run(large, "0", 10) // from here on the journal knows how much it has to read
+	nothing := func(string) {}
 
-	single := func(op string, do func(context.Context, es.Commit) error, c es.Commit, most charges) {
-		t.Helper()
-		if err := do(ctx, c); err != nil {
+	command := charges{requests: 3, read: 1, write: 2, index: 2}
+	one := func(id string) { run(small, id, 1) }
+	row("command, the first of its stream", 1, command, nothing, one)
+	row("command on 10 events", 1, command, func(id string) { run(small, id, 10) }, one)
+	row("command on 100 000 events", 1, command, func(id string) { long(small, id) }, one)
+	average := charges{requests: 3, read: 2, write: 2.5, index: 2}
+	many := func(id string) { run(large, id, 80) }
+	row("command with a state of 2 KB, on 10 events, on average", 80, average, func(id string) { run(large, id, 10) }, many)
+	row("command with a state of 2 KB, on 100 000 events, on average", 80, average, func(id string) { long(large, id); run(large, id, 10) }, many)
+	row("load on 100 000 events", 1, charges{requests: 1, read: 1}, func(id string) { long(small, id) }, func(id string) {
+		if _, _, err := es.Load(ctx, j, small, id); err != nil {
 			t.Fatal(err)
 		}
-		row(op, 1, most)
+	})
+
+	single := func(id string) es.Commit {
+		return es.Commit{Stream: es.StreamID{Category: "small", ID: id}, Version: 1, ID: "one", Events: []es.Event{{Type: "sized"}}}
 	}
-	c := es.Commit{Stream: es.StreamID{Category: "small", ID: "one"}, Version: 1, ID: "one", Events: []es.Event{{Type: "sized"}}}
-	d := c
-	d.Stream.ID = "two"
-	single("append", store.Append, c, charges{requests: 1, write: 1, index: 1})
-	single("claim", store.Claim, c, charges{requests: 1, write: 1})
-	single("settle", store.Settle, c, charges{requests: 1, write: 1, index: 1})
-	if err := store.Append(ctx, d); err != nil {
-		t.Fatal(err)
+	write := func(op func(context.Context, es.Commit) error) func(string) {
+		return func(id string) {
+			if err := op(ctx, single(id)); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
-	m.take()
-	single("revoke", store.Revoke, d, charges{requests: 1, write: 1, index: 1})
+	row("append", 1, charges{requests: 1, write: 1, index: 1}, nothing, write(store.Append))
+	row("claim", 1, charges{requests: 1, write: 1}, write(store.Append), write(store.Claim))
+	row("settle", 1, charges{requests: 1, write: 1, index: 1}, write(store.Append), write(store.Settle))
+	row("revoke", 1, charges{requests: 1, write: 1, index: 1}, write(store.Append), write(store.Revoke))
 
 	views := NewViews[filler](client, newViewTable(t, engine), "sized", &ViewOptions{Timeout: patient})
 	p := es.Projection[filler, filler]{Category: small.Category, Fold: small.Fold, Events: small.Events, Views: views, Store: store}
-	for c, err := range store.Load(ctx, es.StreamID{Category: "small", ID: "1"}, 0) {
-		if err != nil {
-			t.Fatal(err)
-		}
-		m.take()
-		if err := p.Handle(ctx, c); err != nil {
-			t.Fatal(err)
+	handle := func(version uint64) func(string) {
+		return func(id string) {
+			c := single(id)
+			c.Version, c.Events[0].Data = version, []byte(`{}`)
+			if err := p.Handle(ctx, c); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
-	row("view update", 1, charges{requests: 2, read: 1, write: 1})
-	if _, err := views.Get(ctx, es.StreamID{Category: "small", ID: "1"}); err != nil {
-		t.Fatal(err)
-	}
-	row("view poll", 1, charges{requests: 1, read: 1})
+	row("view update", 1, charges{requests: 2, read: 1, write: 1}, handle(1), handle(2))
+	row("view poll", 1, charges{requests: 1, read: 1}, handle(1), func(id string) {
+		if _, err := views.Get(ctx, es.StreamID{Category: "small", ID: id}); err != nil {
+			t.Fatal(err)
+		}
+	})
 }
