@@ -40,6 +40,7 @@
 //	v   number  the version
 //	d   string  the document in JSON
 //	w   binary  8 random bytes that tell one Put from another
+//	x   number  when it may be deleted, in seconds of Unix time; see [ViewOptions]
 //
 // # Consistency
 //

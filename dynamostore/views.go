@@ -25,6 +25,12 @@ type ViewOptions struct {
 	// Eventual makes Get cost half as much, and show what was put a moment ago
 	// or not.
 	Eventual bool
+
+	// Keep is how long a view is wanted after it was put; 0 means for ever. Then
+	// DynamoDB deletes it by the attribute x, in a few days, if that is the table's
+	// time to live. Get shows it until it is deleted. See
+	// https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/TTL.html.
+	Keep time.Duration
 }
 
 // Views is an [es.Views] on a table, which the views of several projections may share. It
@@ -33,6 +39,7 @@ type ViewOptions struct {
 type Views[V any] struct {
 	table, name string
 	eventual    bool
+	keep        time.Duration
 	sender
 }
 
@@ -45,7 +52,7 @@ func NewViews[V any](client Client, table, name string, o *ViewOptions) *Views[V
 	if o == nil {
 		o = new(ViewOptions)
 	}
-	return &Views[V]{table: table, name: name, eventual: o.Eventual, sender: newSender(client, o.Timeout, o.Attempts)}
+	return &Views[V]{table: table, name: name, eventual: o.Eventual, keep: o.Keep, sender: newSender(client, o.Timeout, o.Attempts)}
 }
 
 // key returns the key of a view. Neither name nor category has a slash, so different
@@ -128,6 +135,11 @@ func (v *Views[V]) Put(ctx context.Context, stream es.StreamID, view es.View[V],
 		ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
 	}
 	size := len("k") + len(key) + len("v") + sizeOfNumber(view.Version) + len("d") + len(document) + len("w") + len(writer)
+	if v.keep > 0 {
+		end := uint64(time.Now().Add(v.keep).Unix())
+		in.Item["x"] = number(end)
+		size += len("x") + sizeOfNumber(end)
+	}
 	if size > maxItem {
 		return refused(fmt.Errorf("%w: the item has %d bytes, at most %d are allowed", ErrTooLarge, size, maxItem))
 	}

@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"math"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
 	"github.com/leftfold/leftfold/es"
 )
@@ -27,6 +30,40 @@ func TestViewsShareATable(t *testing.T) {
 		v := NewViews[int](client, table, name, &ViewOptions{Timeout: patient, Eventual: true})
 		if got, err := v.Get(t.Context(), stream); err != nil || got.Value != i || got.Version != uint64(i+1) {
 			t.Errorf("%s has %+v, %v", name, got, err)
+		}
+	}
+}
+
+// A view that is not wanted for ever says until when.
+func TestViewsKeep(t *testing.T) {
+	client := live(t)
+	table := newViewTable(t, client)
+	stream := es.StreamID{Category: "org", ID: "1"}
+	for name, keep := range map[string]time.Duration{"for ever": 0, "a day": 24 * time.Hour} {
+		v := NewViews[int](client, table, name, &ViewOptions{Timeout: patient, Keep: keep})
+		before := time.Now()
+		for n := range uint64(2) {
+			if err := v.Put(t.Context(), stream, es.View[int]{Version: n + 1, Value: 7}, n); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got, err := v.Get(t.Context(), stream); err != nil || got.Value != 7 {
+			t.Errorf("%s: %+v, %v", name, got, err)
+		}
+		out, err := client.GetItem(t.Context(), &dynamodb.GetItemInput{TableName: &table, Key: item{"k": text(name + "/org/1")}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		x, ok := out.Item["x"].(*types.AttributeValueMemberN)
+		if ok != (keep > 0) {
+			t.Errorf("%s: x is %v", name, out.Item["x"])
+		}
+		if !ok {
+			continue
+		}
+		seconds, err := strconv.ParseInt(x.Value, 10, 64)
+		if end := time.Unix(seconds, 0); err != nil || end.Before(before.Add(keep-time.Second)) || end.After(time.Now().Add(keep)) {
+			t.Errorf("%s: until %v, %v", name, end, err)
 		}
 	}
 }

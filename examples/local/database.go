@@ -18,14 +18,15 @@ import (
 
 // database is where events and views are kept.
 type database struct {
-	store es.Store
-	orgs  es.Views[org.View]
-	otps  es.Views[otp.View]
+	store   es.Store
+	orgs    es.Views[org.View]
+	otps    es.Views[otp.View]
+	answers es.Views[service.Answer]
 }
 
 // inMemory forgets everything with the process.
 func inMemory() database {
-	return database{new(memory.Store), new(memory.Views[org.View]), new(memory.Views[otp.View])}
+	return database{new(memory.Store), new(memory.Views[org.View]), new(memory.Views[otp.View]), new(memory.Views[service.Answer])}
 }
 
 // onDynamoDB keeps everything in the tables of an endpoint, which are created if they
@@ -52,6 +53,7 @@ func onDynamoDB(ctx context.Context, endpoint string, config service.Config, get
 		dynamostore.New(client, events, nil),
 		dynamostore.NewViews[org.View](client, views, "org", nil),
 		dynamostore.NewViews[otp.View](client, views, "otp", nil),
+		dynamostore.NewViews[service.Answer](client, views, "answers", &dynamostore.ViewOptions{Keep: service.KeepAnswers}),
 	}, nil
 }
 

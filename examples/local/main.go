@@ -84,7 +84,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		outbox outbox
 		s      = service.Service{
 			Journal:  &es.Journal{Store: db.store, Publisher: &bus, Logger: logger},
-			OrgViews: db.orgs, OTPViews: db.otps,
+			OrgViews: db.orgs, OTPViews: db.otps, Answers: db.answers,
 			Codes: codes, Tokens: tokens, Sender: &outbox, Logger: logger,
 		}
 	)

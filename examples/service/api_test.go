@@ -462,6 +462,106 @@ func TestIdempotencyKey(t *testing.T) {
 	sys.put("/orgs/"+id, profile("Y"), "Authorization", bearer, key, strings.Repeat("k", 128)).wants(200)
 }
 
+// What left no event is not done at all when it comes again, whatever happened since.
+func TestIdempotencyKeyWithoutEvent(t *testing.T) {
+	sys, is := start(t), is.New(t)
+	bearer, id := sys.login(jane)
+	const key = "Idempotency-Key"
+	send := func(method, path, name string, header ...string) response {
+		t.Helper()
+		return sys.send(request{method: method, path: path, body: profile(name), header: pairs(append(header, "Authorization", bearer))})
+	}
+	put := func(name string, header ...string) response {
+		t.Helper()
+		return send("PUT", "/orgs/"+id, name, header...)
+	}
+	same := func(a, b response) {
+		t.Helper()
+		is.Equal(a.status, b.status)
+		is.Equal(a.body, b.body)
+		is.Equal(without(a.header, "Date"), without(b.header, "Date"))
+	}
+	missing := put("A", key, "missing").refuses(404, "not-found")
+	missed := put("A", key, "missed", "If-Match", `"1"`).refuses(404, "not-found")
+	send("POST", "/orgs", "A").wants(201)
+	same(missing, put("A", key, "missing"))
+	same(missed, put("A", key, "missed", "If-Match", `"1"`))
+	put("B", key, "missing").refuses(422, "idempotency-key-reused")
+
+	unchanged := put("A", key, "unchanged").wants(200)
+	is.Equal(unchanged.number("version"), 1)
+	stale := put("B", key, "stale", "If-Match", `"2"`).refuses(412, "precondition-failed")
+	exists := send("POST", "/orgs", "B", key, "exists").refuses(409, "org-exists")
+	put("B").wants(200)
+	same(unchanged, put("A", key, "unchanged"))
+	same(unchanged, put("A", key, `"unchanged"`))
+	same(stale, put("B", key, "stale", "If-Match", `"2"`))
+	same(exists, send("POST", "/orgs", "B", key, "exists"))
+	put("C", key, "unchanged").refuses(422, "idempotency-key-reused")
+	put("C", key, "stale", "If-Match", `"2"`).refuses(422, "idempotency-key-reused")
+	send("POST", "/orgs", "A", key, "unchanged").refuses(422, "idempotency-key-reused") // another request
+	is.Equal(put("B", key, "several", "If-Match", `"1", "2"`).wants(200).number("version"), 2)
+	is.Equal(sys.get("/orgs/"+id, "If-None-Match", `"1"`, "Prefer", "wait=5").wants(200).text("name"), "B")
+
+	// Keys are those of one org: another may have the same.
+	other, otherID := sys.login(phone)
+	sys.post("/orgs", profile("Z"), "Authorization", other, key, "unchanged").wants(201)
+	is.Equal(sys.put("/orgs/"+otherID, profile("Y"), "Authorization", other, key, "stale").wants(200).number("version"), 2)
+
+	challenge, code := sys.requestCode(jane)
+	sys.post("/otp/verify", guess(jane, challenge, code)).wants(200)
+	used := sys.post("/otp/verify", guess(jane, challenge, code), key, "used").refuses(401, "code-denied")
+	same(used, sys.post("/otp/verify", guess(jane, challenge, code), key, "used"))
+	sys.post("/otp/verify", guess(jane, challenge, wrong(code)), key, "used").refuses(422, "idempotency-key-reused")
+
+	// Who is asked to come again may come again.
+	for range 3 {
+		sys.requestCode(jane)
+	}
+	body := map[string]string{"channel": "email", "to": jane}
+	sys.post("/otp", body, key, "many").refuses(429, "too-many-codes")
+	sys.clock.move(time.Hour)
+	sys.post("/otp", body, key, "many").wants(202)
+	bearer, _ = sys.login(jane)
+	sys.broker.set(func(es.Commit) error { return es.ErrRefused })
+	put("C", key, "closed").refuses(503, "unavailable")
+	sys.broker.set(nil)
+	is.Equal(put("C", key, "closed").wants(200).number("version"), 3)
+
+	// What could not be kept is not said; what cannot be known is not done.
+	sys.answers.fail(errors.New("gone"))
+	put("D", key, "read").refuses(500, "internal")
+	sys.answers.fail(nil)
+	sys.answers.failPut(errors.New("gone"))
+	put("C", key, "written").refuses(500, "internal")
+	sys.answers.failPut(nil)
+	is.Equal(put("C", key, "written").wants(200).number("version"), 3)
+}
+
+// Of the same command sent twice at once, both are told what the faster one came to.
+func TestIdempotencyKeyTwiceAtOnce(t *testing.T) {
+	sys, is := start(t), is.New(t)
+	bearer, id := sys.login(jane)
+	put := func(name, key string) response {
+		t.Helper()
+		return sys.put("/orgs/"+id, profile(name), "Authorization", bearer, "Idempotency-Key", key)
+	}
+	sys.post("/orgs", profile("A"), "Authorization", bearer).wants(201)
+	var fast response
+	meanwhile := func(do func()) { sys.answers.before.Store(&do) }
+	meanwhile(func() {
+		sys.put("/orgs/"+id, profile("B"), "Authorization", bearer).wants(200)
+		sys.put("/orgs/"+id, profile("A"), "Authorization", bearer).wants(200)
+		fast = put("A", "one").wants(200)
+	})
+	slow := put("A", "one").wants(200)
+	is.Equal(fast.number("version"), 3)
+	is.Equal(slow.body, fast.body)
+
+	meanwhile(func() { put("A", "two").wants(200) })
+	sys.put("/orgs/"+id, profile("C"), "Authorization", bearer, "Idempotency-Key", "two", "If-Match", `"9"`).refuses(422, "idempotency-key-reused")
+}
+
 func TestPending(t *testing.T) {
 	sys, is := start(t), is.New(t)
 	bearer, id := sys.login(jane)

@@ -22,12 +22,12 @@ func (s *Service) requestCode(w http.ResponseWriter, r *http.Request) error {
 	if err := f.check(err); err != nil {
 		return err
 	}
-	options, err := s.named(r, f)
+	key, err := s.readKey(r, f)
 	if err != nil {
 		return err
 	}
 	id := s.Codes.StreamID(to)
-	res, event, err := s.executeOTP(r.Context(), id, otp.Request(to, s.now()), options...)
+	res, event, err := s.executeOTP(r.Context(), id, otp.Request(to, s.now()), key)
 	if err != nil {
 		return err
 	}
@@ -53,7 +53,7 @@ func (s *Service) verifyCode(w http.ResponseWriter, r *http.Request) error {
 	if err := f.check(nil); err != nil {
 		return err
 	}
-	options, err := s.named(r, f)
+	key, err := s.readKey(r, f)
 	if err != nil {
 		return err
 	}
@@ -62,7 +62,7 @@ func (s *Service) verifyCode(w http.ResponseWriter, r *http.Request) error {
 		return otp.ErrDenied // an address that cannot be is unknown like any other
 	}
 	id := s.Codes.StreamID(to)
-	res, event, err := s.executeOTP(r.Context(), id, otp.Verify(s.Codes, id, f.values["challenge"], f.values["code"], s.now()), options...)
+	res, event, err := s.executeOTP(r.Context(), id, otp.Verify(s.Codes, id, f.values["challenge"], f.values["code"], s.now()), key)
 	if err != nil {
 		return err
 	}
@@ -87,12 +87,14 @@ func (s *Service) verifyCode(w http.ResponseWriter, r *http.Request) error {
 // executeOTP runs a decision of one event and returns that event. For a command that was
 // repeated this is the event of the first time, whatever would be decided now; it is read
 // from the history, which costs what the stream costs to read, and is rare.
-func (s *Service) executeOTP(ctx context.Context, id string, decide func(otp.State) ([]otp.Event, error), options ...es.Option) (es.Result, otp.Event, error) {
+func (s *Service) executeOTP(ctx context.Context, id string, decide func(otp.State) ([]otp.Event, error), k *idempotencyKey) (es.Result, otp.Event, error) {
 	var decided []otp.Event
-	res, err := es.Execute(ctx, s.Journal, &otp.Aggregate, id, func(state otp.State) (_ []otp.Event, err error) {
-		decided, err = decide(state)
-		return decided, err
-	}, options...)
+	res, err := s.once(ctx, es.StreamID{Category: otp.Aggregate.Category, ID: id}, k, func(options ...es.Option) (es.Result, error) {
+		return es.Execute(ctx, s.Journal, &otp.Aggregate, id, func(state otp.State) (_ []otp.Event, err error) {
+			decided, err = decide(state)
+			return decided, err
+		}, options...)
+	})
 	switch {
 	case err != nil:
 		return res, nil, err
@@ -116,11 +118,13 @@ func (s *Service) createOrg(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	profile, options, err := s.readProfile(w, r)
+	profile, key, err := s.readProfile(w, r)
 	if err != nil {
 		return err
 	}
-	res, err := es.Execute(r.Context(), s.Journal, &org.Aggregate, id, org.Create(profile), options...)
+	res, err := s.once(r.Context(), orgStream(id), key, func(options ...es.Option) (es.Result, error) {
+		return es.Execute(r.Context(), s.Journal, &org.Aggregate, id, org.Create(profile), options...)
+	})
 	if err != nil {
 		return err
 	}
@@ -134,7 +138,7 @@ func (s *Service) updateOrg(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	profile, options, err := s.readProfile(w, r)
+	profile, key, err := s.readProfile(w, r)
 	if err != nil {
 		return err
 	}
@@ -142,8 +146,10 @@ func (s *Service) updateOrg(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	res, err := match.execute(func(precondition ...es.Option) (es.Result, error) {
-		return es.Execute(r.Context(), s.Journal, &org.Aggregate, id, org.Update(profile), append(precondition, options...)...)
+	res, err := s.once(r.Context(), orgStream(id), key, func(options ...es.Option) (es.Result, error) {
+		return match.execute(func(precondition ...es.Option) (es.Result, error) {
+			return es.Execute(r.Context(), s.Journal, &org.Aggregate, id, org.Update(profile), append(precondition, options...)...)
+		})
 	})
 	if e, ok := errors.AsType[*es.VersionError](err); ok && e.Have == 0 {
 		return org.ErrNotFound
@@ -152,6 +158,10 @@ func (s *Service) updateOrg(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	return answer(w, http.StatusOK, res, document(id, profile, res.Version))
+}
+
+func orgStream(id string) es.StreamID {
+	return es.StreamID{Category: org.Aggregate.Category, ID: id}
 }
 
 // owner returns the ID in the path if it is the token's subject.
@@ -166,7 +176,7 @@ func (s *Service) owner(r *http.Request) (string, error) {
 	return subject, nil
 }
 
-func (s *Service) readProfile(w http.ResponseWriter, r *http.Request) (org.Profile, []es.Option, error) {
+func (s *Service) readProfile(w http.ResponseWriter, r *http.Request) (org.Profile, *idempotencyKey, error) {
 	f, err := readForm(w, r, "name", "location", "description")
 	if err != nil {
 		return org.Profile{}, nil, err
@@ -175,8 +185,8 @@ func (s *Service) readProfile(w http.ResponseWriter, r *http.Request) (org.Profi
 	if err := f.check(err); err != nil {
 		return org.Profile{}, nil, err
 	}
-	options, err := s.named(r, f)
-	return profile, options, err
+	key, err := s.readKey(r, f)
+	return profile, key, err
 }
 
 // answer is that of a command which was accepted: with the version that it led to as the

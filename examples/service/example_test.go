@@ -36,7 +36,7 @@ func assemble(bus *memory.Bus) *service.Service {
 	}
 	return &service.Service{
 		Journal:  &es.Journal{Store: new(memory.Store), Publisher: bus},
-		OrgViews: new(memory.Views[org.View]), OTPViews: new(memory.Views[otp.View]),
+		OrgViews: new(memory.Views[org.View]), OTPViews: new(memory.Views[otp.View]), Answers: new(memory.Views[service.Answer]),
 		Codes: codes, Tokens: tokens, Sender: printer{},
 	}
 }

@@ -14,7 +14,7 @@ import (
 // getOrg is GET /orgs/{id}.
 func (s *Service) getOrg(w http.ResponseWriter, r *http.Request) error {
 	id := r.PathValue("id")
-	stream := es.StreamID{Category: org.Aggregate.Category, ID: id}
+	stream := orgStream(id)
 	if stream.Validate() != nil {
 		return notFound("There is no org with this ID.")
 	}

@@ -138,24 +138,29 @@ func (f *form) collect(err error) {
 	}
 }
 
-// named returns the option that makes a command with an Idempotency-Key happen once.
-// The key may be a quoted string, as the draft of the IETF has it, or bare.
-func (s *Service) named(r *http.Request, f *form) ([]es.Option, error) {
+// idempotencyKey is an Idempotency-Key as the command is named by it, and the content of the request.
+type idempotencyKey struct {
+	name    string
+	content []byte
+}
+
+// readKey returns the Idempotency-Key of a request, nil if there is none. It may be a quoted
+// string, as the draft of the IETF has it, or bare.
+func (s *Service) readKey(r *http.Request, f *form) (*idempotencyKey, error) {
 	keys := r.Header.Values("Idempotency-Key")
 	if len(keys) == 0 {
 		return nil, nil
 	}
-	key := keys[0]
-	if n := len(key); n >= 2 && key[0] == '"' && key[n-1] == '"' {
-		key = key[1 : n-1]
+	text := keys[0]
+	if n := len(text); n >= 2 && text[0] == '"' && text[n-1] == '"' {
+		text = text[1 : n-1]
 	}
-	printable := !strings.ContainsFunc(key, func(c rune) bool { return c < ' ' || c > '~' })
-	if len(keys) > 1 || len(key) < 1 || len(key) > es.MaxName || !printable {
+	printable := !strings.ContainsFunc(text, func(c rune) bool { return c < ' ' || c > '~' })
+	if len(keys) > 1 || len(text) < 1 || len(text) > es.MaxName || !printable {
 		return nil, malformed(fmt.Sprintf("Send one Idempotency-Key of 1 to %d printable ASCII characters.", es.MaxName))
 	}
 	// Hashed, with a prefix: it is stored, and must not meet the names of reactors. The content
 	// is keyed: a body can hold what may be guessed.
-	sum := sha256.Sum256([]byte(key))
-	content := s.Codes.Content(r.Method, r.URL.Path, string(f.raw))
-	return []es.Option{es.Named("http:"+hex.EncodeToString(sum[:16]), content)}, nil
+	sum := sha256.Sum256([]byte(text))
+	return &idempotencyKey{"http:" + hex.EncodeToString(sum[:16]), s.Codes.Content(r.Method, r.URL.Path, string(f.raw))}, nil
 }

@@ -5,7 +5,7 @@
 //
 //	s := &service.Service{
 //		Journal: &es.Journal{Store: store, Publisher: publisher},
-//		OrgViews: orgs, OTPViews: otps,
+//		OrgViews: orgs, OTPViews: otps, Answers: answers,
 //		Codes: codes, Tokens: tokens, Sender: sender,
 //	}
 //	http.ListenAndServe(addr, s.Handler())
@@ -35,6 +35,7 @@ type Service struct {
 	Journal  *es.Journal
 	OrgViews es.Views[org.View]
 	OTPViews es.Views[otp.View]
+	Answers  es.Views[Answer]
 	Codes    otp.Codes
 	Tokens   Tokens
 	Sender   Sender

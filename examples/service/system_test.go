@@ -37,6 +37,7 @@ type system struct {
 	store   *store
 	broker  *broker
 	views   *fault // of the views
+	answers *fault
 	logs    *logs
 }
 
@@ -58,7 +59,7 @@ func start(t *testing.T) *system {
 	var bus memory.Bus
 	sys := &system{
 		t: t, codes: codes, clock: new(clock), outbox: new(outbox),
-		store: &store{Store: new(memory.Store)}, broker: &broker{bus: &bus}, logs: new(logs), views: new(fault),
+		store: &store{Store: new(memory.Store)}, broker: &broker{bus: &bus}, logs: new(logs), views: new(fault), answers: new(fault),
 		client: &http.Client{
 			Transport:     &http.Transport{MaxIdleConnsPerHost: 128},
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -73,6 +74,7 @@ func start(t *testing.T) *system {
 		},
 		OrgViews: views[org.View]{new(memory.Views[org.View]), sys.views},
 		OTPViews: views[otp.View]{new(memory.Views[otp.View]), sys.views},
+		Answers:  views[service.Answer]{new(memory.Views[service.Answer]), sys.answers},
 		Codes:    codes, Tokens: tokens, Sender: sys.outbox, Logger: logger, Now: sys.clock.Now,
 	}
 	bus.Subscribe("views", sys.service.Project)
@@ -140,9 +142,13 @@ func (o *outbox) Send(_ context.Context, m service.Message) error {
 }
 
 // fault is an error that is switched on and off.
-type fault struct{ err atomic.Pointer[error] }
+type fault struct {
+	err, put atomic.Pointer[error]
+	before   atomic.Pointer[func()] // a put, once
+}
 
-func (f *fault) fail(err error) { f.err.Store(&err) }
+func (f *fault) fail(err error)    { f.err.Store(&err) }
+func (f *fault) failPut(err error) { f.put.Store(&err) }
 
 func (f *fault) get() error {
 	if err := f.err.Load(); err != nil {
@@ -151,7 +157,7 @@ func (f *fault) get() error {
 	return nil
 }
 
-// views cannot be read while there is a fault.
+// views cannot be read, or written, while there is a fault.
 type views[V any] struct {
 	es.Views[V]
 	fault *fault
@@ -162,6 +168,16 @@ func (v views[V]) Get(ctx context.Context, stream es.StreamID) (es.View[V], erro
 		return es.View[V]{}, err
 	}
 	return v.Views.Get(ctx, stream)
+}
+
+func (v views[V]) Put(ctx context.Context, stream es.StreamID, view es.View[V], old uint64) error {
+	if before := v.fault.before.Swap(nil); before != nil {
+		(*before)()
+	}
+	if err := v.fault.put.Load(); err != nil && *err != nil {
+		return *err
+	}
+	return v.Views.Put(ctx, stream, view, old)
 }
 
 func (o *outbox) to(to string) []service.Message {
