@@ -6,10 +6,10 @@ GOLANGCI_LINT = go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2
 COVERED   = es examples/org examples/otp
 COVER_MIN = 90
 
-.PHONY: help test engines lint cover bench ci
+.PHONY: help test engines lint template cover bench ci
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
 
 test: ## run every test, with the race detector and in random order, on real engines too
 	internal/engines/run go test -race -shuffle=on ./...
@@ -24,6 +24,10 @@ lint: ## check format, go.mod and code
 	go vet ./...
 	$(STATICCHECK) ./...
 	$(GOLANGCI_LINT) run ./...
+
+template: ## check the CloudFormation template; a warning is a failure
+	@command -v cfn-lint >/dev/null || { echo "cfn-lint is missing; get it with: pipx install cfn-lint==1.51.0"; exit 1; }
+	cfn-lint examples/deploy/template.yaml
 
 # es is covered by the tests of memory and estest as well: they run its contracts.
 cover: ## fail where too few statements of a package are tested
@@ -44,4 +48,4 @@ cover: ## fail where too few statements of a package are tested
 bench: ## run every benchmark once, so that none rots
 	go test -run='^$$' -bench=. -benchtime=1x ./...
 
-ci: test lint cover bench ## all of it
+ci: test lint template cover bench ## all of it
