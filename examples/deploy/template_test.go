@@ -27,7 +27,7 @@ import (
 func created(t *testing.T) (events, views object) {
 	t.Helper()
 	var inputs []*dynamodb.CreateTableInput
-	record := func(_ context.Context, in middleware.InitializeInput, _ middleware.InitializeHandler) (out middleware.InitializeOutput, md middleware.Metadata, err error) {
+	record := middleware.InitializeMiddlewareFunc("record", func(_ context.Context, in middleware.InitializeInput, _ middleware.InitializeHandler) (out middleware.InitializeOutput, md middleware.Metadata, err error) {
 		switch p := in.Parameters.(type) {
 		case *dynamodb.CreateTableInput:
 			inputs = append(inputs, p)
@@ -47,9 +47,9 @@ func created(t *testing.T) (events, views object) {
 			err = fmt.Errorf("%T was not expected", p)
 		}
 		return out, md, err
-	}
+	})
 	client := dynamodb.New(dynamodb.Options{Region: "us-east-1", APIOptions: []func(*middleware.Stack) error{func(stack *middleware.Stack) error {
-		return stack.Initialize.Add(middleware.InitializeMiddlewareFunc("record", record), middleware.Before)
+		return stack.Initialize.Add(record, middleware.Before)
 	}}})
 	if err := dynamostore.CreateTables(t.Context(), client, "events", "views"); err != nil {
 		t.Fatal(err)
@@ -412,11 +412,11 @@ var checks = []check{
 	{"what goes wrong is told", func(_ *testing.T, s stack, bad problem) {
 		for _, wanted := range []struct {
 			namespace, metric, dimension, value string
-			most                                int // threshold
+			latest                              int // value that must alarm
 		}{
 			{"AWS/SQS", "ApproximateNumberOfMessagesVisible", "QueueName", s.failed + ".QueueName", 1},
 			{"AWS/SQS", "ApproximateNumberOfMessagesVisible", "QueueName", s.undelivered + ".QueueName", 1},
-			{"AWS/SQS", "ApproximateAgeOfOldestMessage", "QueueName", s.queue + ".QueueName", int(otp.Lifetime.Seconds()) / 2},
+			{"AWS/SQS", "ApproximateAgeOfOldestMessage", "QueueName", s.queue + ".QueueName", int(otp.Lifetime.Seconds())},
 			{"AWS/Lambda", "Errors", "FunctionName", s.function, 1},
 			{"AWS/Lambda", "Throttles", "FunctionName", s.function, 1},
 			{"AWS/Lambda", "AsyncEventsDropped", "FunctionName", s.function, 5},
@@ -425,17 +425,20 @@ var checks = []check{
 			found := slices.ContainsFunc(s.ids("AWS::CloudWatch::Alarm"), func(id string) bool {
 				p := s.properties(id)
 				topic := target(at(p, "AlarmActions/0"))
-				threshold := number(at(p, "Threshold"))
+				least := number(at(p, "Threshold")) // that alarms
+				if at(p, "ComparisonOperator") == "GreaterThanThreshold" {
+					least++
+				}
 				return at(p, "Namespace") == wanted.namespace && at(p, "MetricName") == wanted.metric &&
 					len(list(at(p, "Dimensions"))) == 1 && at(p, "Dimensions/0/Name") == wanted.dimension && render(at(p, "Dimensions/0/Value")) == wanted.value &&
 					slices.Contains([]any{"GreaterThanThreshold", "GreaterThanOrEqualToThreshold"}, at(p, "ComparisonOperator")) &&
-					threshold >= 1 && threshold <= wanted.most && !(threshold == 1 && at(p, "ComparisonOperator") == "GreaterThanThreshold") &&
+					least >= 1 && least <= wanted.latest &&
 					slices.Contains([]any{"Maximum", "Sum"}, at(p, "Statistic")) && at(p, "ActionsEnabled") == nil &&
 					// CloudWatch may not use the key alias/aws/sns, and publishes to no FIFO topic.
 					at(s.root, "Resources/"+topic+"/Type") == "AWS::SNS::Topic" && at(s.properties(topic), "KmsMasterKeyId") == nil && at(s.properties(topic), "FifoTopic") == nil
 			})
 			if !found {
-				bad("no alarm for %s %s of %s, with a threshold of at most %d, and a topic that CloudWatch can publish to", wanted.namespace, wanted.metric, wanted.value, wanted.most)
+				bad("no alarm for %s %s of %s, at %d at the latest, and a topic that CloudWatch can publish to", wanted.namespace, wanted.metric, wanted.value, wanted.latest)
 			}
 		}
 	}},
