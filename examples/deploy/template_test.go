@@ -309,6 +309,7 @@ var checks = []check{
 		if got := statements(at(s.properties(sms), "PolicyDocument"), bad); sms == "" || !reflect.DeepEqual(got, wanted) {
 			bad("%q allows %v, not %v", sms, got, wanted)
 		}
+		want(bad, sms, s.properties(sms), object{"Roles": []any{object{"Ref": s.role}}})
 		if n := len(s.ids("AWS::IAM::ManagedPolicy")) + len(s.ids("AWS::IAM::RolePolicy")); n > 0 {
 			bad("there are %d more policies", n)
 		}
@@ -341,9 +342,7 @@ var checks = []check{
 		if n := number(at(event, "Properties/BatchSize")); n < 1 || n > 10 {
 			bad("%s: BatchSize is %d, and a FIFO queue has 1 to 10", s.function, n)
 		}
-		if n := at(event, "Properties/ScalingConfig/MaximumConcurrency"); n == nil {
-			bad("%s: a backlog may use up the concurrency", s.function)
-		}
+		want(bad, s.function, event, object{"Properties/ScalingConfig/MaximumConcurrency": object{"Ref": "QueueConcurrency"}})
 	}},
 	{"the relay runs", func(_ *testing.T, s stack, bad problem) {
 		want(bad, s.function, s.properties(s.function), object{
@@ -432,13 +431,28 @@ var checks = []check{
 				return at(p, "Namespace") == wanted.namespace && at(p, "MetricName") == wanted.metric &&
 					len(list(at(p, "Dimensions"))) == 1 && at(p, "Dimensions/0/Name") == wanted.dimension && render(at(p, "Dimensions/0/Value")) == wanted.value &&
 					slices.Contains([]any{"GreaterThanThreshold", "GreaterThanOrEqualToThreshold"}, at(p, "ComparisonOperator")) &&
-					least >= 1 && least <= wanted.latest &&
+					number(at(p, "Threshold")) >= 1 && least <= wanted.latest &&
+					at(p, "EvaluationPeriods") == 1 && number(at(p, "Period")) >= 60 && number(at(p, "Period")) <= 300 && at(p, "TreatMissingData") == "notBreaching" &&
 					slices.Contains([]any{"Maximum", "Sum"}, at(p, "Statistic")) && at(p, "ActionsEnabled") == nil &&
 					// CloudWatch may not use the key alias/aws/sns, and publishes to no FIFO topic.
 					at(s.root, "Resources/"+topic+"/Type") == "AWS::SNS::Topic" && at(s.properties(topic), "KmsMasterKeyId") == nil && at(s.properties(topic), "FifoTopic") == nil
 			})
 			if !found {
 				bad("no alarm for %s %s of %s, at %d at the latest, and a topic that CloudWatch can publish to", wanted.namespace, wanted.metric, wanted.value, wanted.latest)
+			}
+		}
+		emails := slices.DeleteFunc(s.ids("AWS::SNS::Subscription"), func(id string) bool { return id == s.subscription })
+		if len(emails) != 1 {
+			bad("there are %d subscriptions of alarms", len(emails))
+			return
+		}
+		want(bad, emails[0], s.properties(emails[0]), object{
+			"Protocol": "email", "Endpoint": object{"Ref": "AlarmEmail"}, "TopicArn": at(s.properties(s.ids("AWS::CloudWatch::Alarm")[0]), "AlarmActions/0"),
+		})
+		condition := at(s.root, fmt.Sprintf("Conditions/%v", at(s.root, "Resources/"+emails[0]+"/Condition")))
+		for address, wanted := range map[string]bool{"": false, "a@example.com": true} {
+			if s.holds(condition, map[string]string{"AlarmEmail": address}) != wanted {
+				bad("%s does not depend on there being an address", emails[0])
 			}
 		}
 	}},
@@ -469,7 +483,7 @@ var checks = []check{
 			"AWS::ApiGatewayV2::Integration": {"IntegrationType": "AWS_PROXY", "PayloadFormatVersion": "2.0", "IntegrationUri": object{"Fn::GetAtt": s.function + ".Arn"}},
 			"AWS::ApiGatewayV2::Route":       {"RouteKey": "$default", "Target": object{"Fn::Sub": "integrations/${" + s.only("AWS::ApiGatewayV2::Integration") + "}"}},
 			"AWS::ApiGatewayV2::Stage":       {"StageName": "$default", "AutoDeploy": true},
-			"AWS::Lambda::Permission": {"Principal": "apigateway.amazonaws.com", "SourceArn": object{
+			"AWS::Lambda::Permission": {"Principal": "apigateway.amazonaws.com", "Action": "lambda:InvokeFunction", "FunctionName": object{"Ref": s.function}, "SourceArn": object{
 				"Fn::Sub": "arn:${AWS::Partition}:execute-api:${AWS::Region}:${AWS::AccountId}:${" + s.api + "}/*/$default",
 			}},
 		} {
