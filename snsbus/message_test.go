@@ -209,7 +209,9 @@ func anyCommit() *rapid.Generator[es.Commit] {
 		}
 		return rapid.OneOf(rapid.SampledFrom(odd), rapid.RuneFrom([]rune("abcXYZ019-_.:#üé日🎈")))
 	}
-	name := func(least, most int) *rapid.Generator[string] { return rapid.StringOfN(runes(false), least, most, most) }
+	name := func(least, most int) *rapid.Generator[string] {
+		return rapid.StringOfN(runes(false), least, most, most)
+	}
 	value := rapid.Custom(func(t *rapid.T) any {
 		return rapid.OneOf(
 			rapid.Map(rapid.StringOf(runes(true)), func(s string) any { return s }),
