@@ -53,10 +53,18 @@ var rules = []rule{
 		of:    []string{"./es/estest/..."},
 		allow: []string{std, "./es"},
 	}, {
+		name: "internal/attempt imports the standard library and the core of the SDK alone",
+		of:   []string{"./internal/attempt/..."},
+		allow: []string{
+			std,
+			"github.com/aws/aws-sdk-go-v2/aws/...",
+			"github.com/aws/smithy-go/...",
+		},
+	}, {
 		name: "dynamostore imports es, DynamoDB and the core of the SDK alone",
 		of:   []string{"./dynamostore/..."},
 		allow: []string{
-			std, "./es",
+			std, "./es", "./internal/attempt",
 			"github.com/aws/aws-sdk-go-v2/aws/...",
 			"github.com/aws/aws-sdk-go-v2/service/dynamodb/...",
 			"github.com/aws/smithy-go/...",
@@ -65,7 +73,7 @@ var rules = []rule{
 		name: "snsbus imports es, SNS, Lambda's events and the core of the SDK alone",
 		of:   []string{"./snsbus/..."},
 		allow: []string{
-			std, "./es",
+			std, "./es", "./internal/attempt",
 			"github.com/aws/aws-lambda-go/events",
 			"github.com/aws/aws-sdk-go-v2/aws/...",
 			"github.com/aws/aws-sdk-go-v2/service/sns/...",
@@ -74,7 +82,7 @@ var rules = []rule{
 	}, {
 		name:   "any other package imports the standard library and es alone",
 		of:     []string{"./..."},
-		except: []string{"./dynamostore/...", "./snsbus/...", "./examples/..."},
+		except: []string{"./internal/attempt/...", "./dynamostore/...", "./snsbus/...", "./examples/..."},
 		allow:  []string{std, "./es"},
 	}, {
 		name:  "dynamostore does not know snsbus, in tests either",
@@ -252,8 +260,11 @@ func TestRulesBreak(t *testing.T) {
 		{name: "es/store_test.go", pkg: "./es", test: true, imports: []string{"testing", "github.com/matryer/is", "./es/memory"}},
 		{name: "es/memory/store.go", pkg: "./es/memory", imports: []string{"sync", "./es"}},
 		{name: "es/estest/store.go", pkg: "./es/estest", imports: []string{"testing", "testing/synctest", "./es"}},
+		{name: "internal/attempt/attempt.go", pkg: "./internal/attempt", imports: []string{
+			"context", aws + "aws/transport/http", "github.com/aws/smithy-go",
+		}},
 		{name: "dynamostore/store.go", pkg: "./dynamostore", imports: []string{
-			"context", "./es", aws + "aws", aws + "service/dynamodb", aws + "service/dynamodb/types", "github.com/aws/smithy-go",
+			"context", "./es", "./internal/attempt", aws + "aws", aws + "service/dynamodb", aws + "service/dynamodb/types", "github.com/aws/smithy-go",
 		}},
 		{name: "dynamostore/store_test.go", pkg: "./dynamostore", test: true, imports: []string{"./es/estest", aws + "config"}},
 		{name: "snsbus/consumer.go", pkg: "./snsbus", imports: []string{
@@ -281,6 +292,10 @@ func TestRulesBreak(t *testing.T) {
 		"es/estest imports the standard library and es alone": {
 			{pkg: "./es/estest", imports: []string{"./es/memory"}},
 			{pkg: "./es/estest", imports: []string{"github.com/anishathalye/porcupine"}},
+		},
+		"internal/attempt imports the standard library and the core of the SDK alone": {
+			{pkg: "./internal/attempt", imports: []string{"./es"}},
+			{pkg: "./internal/attempt", imports: []string{aws + "service/sns"}},
 		},
 		"dynamostore imports es, DynamoDB and the core of the SDK alone": {
 			{pkg: "./dynamostore", imports: []string{aws + "service/sns"}},

@@ -4,19 +4,12 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
-	"math/rand/v2"
-	"net"
-	"net/http"
-	"net/http/httptrace"
-	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
-	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
-	"github.com/aws/smithy-go"
+
+	"github.com/leftfold/leftfold/internal/attempt"
 )
 
 // Client is what is needed of a *dynamodb.Client. Every request switches the retries of
@@ -51,13 +44,14 @@ type option = func(*dynamodb.Options)
 
 // sender sends requests.
 type sender struct {
-	client   Client
-	timeout  time.Duration
-	attempts int
+	client Client
+	policy attempt.Policy
 }
 
 func newSender(client Client, timeout time.Duration, attempts int) sender {
-	return sender{client: client, timeout: cmp.Or(timeout, 500*time.Millisecond), attempts: max(1, cmp.Or(attempts, 3))}
+	return sender{client, attempt.Policy{
+		Timeout: cmp.Or(timeout, 500*time.Millisecond), Attempts: max(1, cmp.Or(attempts, 3)), Explain: explain,
+	}}
 }
 
 // read makes the attempts of a request that changes nothing.
@@ -70,104 +64,22 @@ func (s *sender) read(ctx context.Context, send func(context.Context, option) er
 // for good, or until there were enough. It reports whether it is certain of every
 // attempt that failed that it had no effect.
 func (s *sender) try(ctx context.Context, send func(context.Context, option) error) (certain bool, err error) {
-	if err := ctx.Err(); err != nil {
-		return true, err
-	}
-	var unknown error
-	for n := range s.attempts {
-		if n > 0 && pause(ctx, n) != nil {
-			break
-		}
-		var again bool
-		if certain, again, err = s.attempt(ctx, s.timeout<<min(n, 10), send); err == nil {
-			return true, nil
-		}
-		if !certain {
-			unknown = err
-		}
-		if !again {
-			break
-		}
-	}
-	_, condition := errors.AsType[*types.ConditionalCheckFailedException](err)
-	if certain && !condition && unknown != nil {
-		err = fmt.Errorf("%w; before that: %w", err, unknown)
-	}
-	return unknown == nil, err
-}
-
-// attempt sends a request once. Of a failure it reports whether it certainly had no
-// effect, and whether to send it again.
-func (s *sender) attempt(ctx context.Context, timeout time.Duration, send func(context.Context, option) error) (certain, again bool, _ error) {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	var w way
-	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { w.connected.Store(true) }})
-	err := send(ctx, func(o *dynamodb.Options) {
-		w.begun.Store(true)
-		o.Retryer = aws.NopRetryer{}
-		o.HTTPClient = doer{o.HTTPClient, &w}
+	return s.policy.Try(ctx, func(ctx context.Context, w *attempt.Way) error {
+		return send(ctx, func(o *dynamodb.Options) { o.Retryer, o.HTTPClient = aws.NopRetryer{}, w.Through(o.HTTPClient) })
 	})
-	if err == nil {
-		return true, false, nil
-	}
-	certain = w.refused(err)
-	// A request that was refused is refused again, but for some that name a reason that
-	// passes; one that never left may get through.
-	again = !certain || !w.connected.Load()
-	if answer, ok := errors.AsType[smithy.APIError](err); ok {
-		switch answer.ErrorCode() {
-		case "ConditionalCheckFailedException":
-			certain, again = true, false
-		case "ProvisionedThroughputExceededException", "ThrottlingException", "RequestLimitExceeded":
-			err, again = fmt.Errorf("%w: %w", ErrThrottled, err), true
-		case "TransactionConflictException", "ReplicatedWriteConflictException":
-			again = true // others were at the item
-		case "InvalidSignatureException":
-			again = true // the SDK has set its clock by the answer
-		case "ResourceNotFoundException":
-			err = fmt.Errorf("%w: %w", ErrNoTable, err)
-		}
-	}
-	return certain, again, err
 }
 
-// way is how far a request came.
-type way struct{ begun, sent, connected atomic.Bool }
-
-// refused reports whether a request that failed certainly had no effect: it never left,
-// or it was answered with a status of 4xx.
-func (w *way) refused(err error) bool {
-	if answer, ok := errors.AsType[*awshttp.ResponseError](err); ok && answer.HTTPStatusCode() != 0 {
-		status := answer.HTTPStatusCode()
-		return status >= 400 && status < 500 && status != http.StatusRequestTimeout
+// explain is that of [attempt.Policy].
+func explain(code string, _ int) (reason error, again bool) {
+	switch code {
+	case "ProvisionedThroughputExceededException", "ThrottlingException", "RequestLimitExceeded":
+		return ErrThrottled, true
+	case "TransactionConflictException", "ReplicatedWriteConflictException":
+		return nil, true // others were at the item
+	case "InvalidSignatureException":
+		return nil, true // the SDK has set its clock by the answer
+	case "ResourceNotFoundException":
+		return ErrNoTable, false
 	}
-	if !w.begun.Load() {
-		return false // the client is none of the SDK's
-	}
-	dial, ok := errors.AsType[*net.OpError](err)
-	return !w.sent.Load() || ok && dial.Op == "dial" && !w.connected.Load()
-}
-
-// doer notes that a request leaves.
-type doer struct {
-	dynamodb.HTTPClient
-	*way
-}
-
-func (d doer) Do(r *http.Request) (*http.Response, error) {
-	d.sent.Store(true)
-	return d.HTTPClient.Do(r)
-}
-
-// pause waits before the n-th repeat: at random, up to 25 ms, then 50, 100, 200.
-func pause(ctx context.Context, n int) error {
-	t := time.NewTimer(1 + rand.N(25*time.Millisecond<<min(n-1, 3)))
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-t.C:
-		return nil
-	}
+	return nil, false
 }
