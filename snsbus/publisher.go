@@ -160,7 +160,7 @@ func (p *Publisher) input(c es.Commit) (*sns.PublishInput, error) {
 	in := &sns.PublishInput{
 		TopicArn:               &p.topic,
 		Message:                &body,
-		MessageGroupId:         aws.String(group(c.Stream)),
+		MessageGroupId:         aws.String(groupOf(c.Stream)),
 		MessageDeduplicationId: &c.ID,
 		MessageAttributes: map[string]types.MessageAttributeValue{
 			"category": {DataType: aws.String("String"), StringValue: &c.Stream.Category},
@@ -199,10 +199,10 @@ func typesOf(events []es.Event) string {
 	return string(append(b, ']'))
 }
 
-// group returns the message group of a stream: its name, or where SNS does not take that,
+// groupOf returns the message group of a stream: its name, or where SNS does not take that,
 // the name's SHA-256 in hex. That has no slash, and every name has one, so that different
 // streams are in different groups.
-func group(stream es.StreamID) string {
+func groupOf(stream es.StreamID) string {
 	name := stream.String()
 	if token(name) {
 		return name
