@@ -151,7 +151,7 @@ func (p *Publisher) input(c es.Commit) (*sns.PublishInput, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !token(c.ID) {
+	if !plain(c.ID) {
 		return nil, fmt.Errorf("%w: commit ID %q has other characters than letters, digits and punctuation of ASCII", es.ErrInvalid, c.ID)
 	}
 	if strings.ContainsFunc(c.Stream.Category, noCharacter) {
@@ -204,15 +204,15 @@ func typesOf(events []es.Event) string {
 // streams are in different groups.
 func groupOf(stream es.StreamID) string {
 	name := stream.String()
-	if token(name) {
+	if plain(name) {
 		return name
 	}
 	sum := sha256.Sum256([]byte(name))
 	return hex.EncodeToString(sum[:])
 }
 
-// token reports whether SNS takes a text as a message group or a deduplication ID.
+// plain reports whether SNS takes a text as a message group or a deduplication ID.
 // https://docs.aws.amazon.com/sns/latest/api/API_Publish.html
-func token(s string) bool {
+func plain(s string) bool {
 	return s != "" && len(s) <= 128 && !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' })
 }
