@@ -170,12 +170,13 @@ func runMutant(ctx context.Context, bug, killer string) error {
 		return err
 	}
 	says := func(what string) bool { return strings.Contains(string(out), what) }
+	killed := says("--- FAIL: "+row) || says("=== RUN   "+row) && says("test timed out")
 	switch {
 	case bug == unbroken && !says("--- PASS: "+row):
 		return fmt.Errorf("it fails: %w\n%s", err, out)
 	case bug != unbroken && err == nil:
 		return fmt.Errorf("it survives:\n%s", out)
-	case bug != unbroken && !says("--- FAIL: "+row) && !(says("=== RUN   "+row) && says("test timed out")), says("DATA RACE"), says("InvalidParameter"):
+	case bug != unbroken && !killed, says("DATA RACE"), says("InvalidParameter"):
 		return fmt.Errorf("it dies of something else:\n%s", out)
 	}
 	return nil

@@ -702,14 +702,18 @@ func (e endsBehind) Publish(ctx context.Context, in *sns.PublishInput, o ...func
 
 // deadline is a context whose deadline passes when it is told to.
 type deadline struct {
-	context.Context
+	value  func(key any) any // that of the parent
 	passed chan struct{}
 }
 
 func newDeadline(ctx context.Context) (context.Context, func()) {
-	d := deadline{ctx, make(chan struct{})}
+	d := deadline{ctx.Value, make(chan struct{})}
 	return d, sync.OnceFunc(func() { close(d.passed) })
 }
+
+func (d deadline) Deadline() (time.Time, bool) { return time.Time{}, false }
+
+func (d deadline) Value(key any) any { return d.value(key) }
 
 func (d deadline) Done() <-chan struct{} { return d.passed }
 
@@ -774,7 +778,7 @@ func TestReasons(t *testing.T) {
 		err := New(s, fifoTopic, &Options{Timeout: patient}).Publish(t.Context(), bare())
 		s.close()
 		for _, reason := range []error{ErrNoTopic, ErrThrottled, ErrTooLarge} {
-			if errors.Is(err, reason) != (reason == want) {
+			if errors.Is(err, reason) != errors.Is(want, reason) {
 				t.Errorf("%s: %q is wrong: %v", name, reason, err)
 			}
 		}
