@@ -1,0 +1,552 @@
+package estest
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash"
+	"iter"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/leftfold/leftfold/es"
+)
+
+// Explorer runs several processes on one store and one broker through every order of their
+// calls and, within a budget, every fault at each of them. What it runs is the real code: a
+// process stops at each call of the store or the publisher until it is its turn.
+//
+// A fault is one of three. A call is refused. Or it is on its way and nobody knows: its
+// answer is lost, and its effect comes at any later step, or never. Or the process crashes
+// at the call. A request or an answer that is lost, and a crash after a call, are among these. Reads
+// are not late, they fail.
+//
+// A schedule is not gone through twice from the same state. That is what the store
+// holds, what was published, what is on its way, what is left of the budget, and all the answers
+// that each process has had; so a process must be a function of its answers. IDs of
+// commits are told apart by who made them and when. Times are not part of it: the journals
+// of the processes should have no grace period and a time-out that never comes, such as an hour.
+//
+// Run has to be called in a bubble of testing/synctest, in which the processes wait without any time
+// passing.
+type Explorer struct {
+	// New returns the store and the publisher that the processes share, new and empty. A
+	// publisher that does not deliver everything that it takes has a method
+	// Published() []es.Commit that returns what it has delivered, in this order.
+	New func() (es.Store, es.Publisher)
+
+	// Processes are what runs. What New returns reaches them disturbed.
+	Processes []Process
+
+	// Faults is how many faults there are in a schedule, at most.
+	Faults int
+
+	// Check is called at the end of every schedule that came to one, and returns what is wrong.
+	Check func(context.Context, *End) error
+
+	// Shortest looks for the shortest schedule that violates something: it tries all
+	// that have one step before those of two, and so on. That takes longer.
+	Shortest bool
+
+	// Progress, if set, is called now and then.
+	Progress func(Explored)
+}
+
+// Process is a writer, a relay, or anything else that has a store and a publisher. It
+// runs in one goroutine and may be killed at any call, by [runtime.Goexit].
+type Process struct {
+	Name string
+	Run  func(context.Context, es.Store, es.Publisher) error
+}
+
+// End is the end of a schedule: every process has returned or crashed.
+type End struct {
+	Store     es.Store     // as it is, and no longer disturbed
+	Publisher es.Publisher // likewise
+	Told      []Told       // what the callers were told, by process
+
+	world *world
+}
+
+// Published returns what the broker has delivered by now, in this order.
+func (e *End) Published() []es.Commit { return e.world.broker.all() }
+
+// Told is what a process has told its caller.
+type Told struct {
+	Crashed bool  // nothing
+	Err     error // what Run returned
+}
+
+// Land lets every write that is still on its way take effect.
+func (e *End) Land(ctx context.Context) {
+	for _, l := range e.world.late {
+		_ = l.land(ctx)
+	}
+	e.world.late = nil
+}
+
+// Explored says how much was explored.
+type Explored struct {
+	Schedules int // that were run, to their end or to a state that was known
+	Ends      int // that were checked
+	States    int // different ones
+	Steps     int // calls that were released, all in all
+	Longest   int // steps of the longest schedule
+}
+
+// Violation is what [Explorer.Run] found: a schedule, a line a step, and what is wrong at
+// the end of it. The schedule depends on nothing else, so that it can be had again.
+type Violation struct {
+	Schedule []string
+	Err      error
+}
+
+func (v *Violation) Error() string {
+	return fmt.Sprintf("%v\nafter %d steps:\n\t%s", v.Err, len(v.Schedule), strings.Join(v.Schedule, "\n\t"))
+}
+
+// Unwrap returns what [Explorer.Check] returned.
+func (v *Violation) Unwrap() error { return v.Err }
+
+// Run explores, and stops at the first violation, which is then the error: a [*Violation].
+func (x *Explorer) Run(ctx context.Context) (Explored, error) {
+	var done Explored
+	known := map[[16]byte]struct{}{}
+	work := [][]choice{nil}
+	for len(work) > 0 {
+		if err := ctx.Err(); err != nil {
+			return done, err
+		}
+		var path []choice
+		if x.Shortest {
+			path, work = work[0], work[1:]
+		} else {
+			path, work = work[len(work)-1], work[:len(work)-1]
+		}
+		w := x.begin(ctx)
+		for _, c := range path {
+			w.take(c)
+		}
+		err := x.follow(ctx, w, slices.Clip(path), known, &work)
+		done.Schedules++
+		done.States = len(known)
+		done.Steps += len(w.trace)
+		done.Longest = max(done.Longest, len(w.trace))
+		if w.ended {
+			done.Ends++
+		}
+		w.kill()
+		if err != nil {
+			return done, &Violation{Schedule: w.trace, Err: err}
+		}
+		if x.Progress != nil && done.Schedules%10_000 == 0 {
+			x.Progress(done)
+		}
+	}
+	return done, nil
+}
+
+// follow goes on from the end of a path, by the first choice each time, and leaves the others
+// for later.
+func (x *Explorer) follow(ctx context.Context, w *world, path []choice, known map[[16]byte]struct{}, work *[][]choice) error {
+	for {
+		state := w.state(ctx)
+		if _, ok := known[state]; ok {
+			return nil
+		}
+		known[state] = struct{}{}
+		choices := w.choices()
+		ended := w.running() == 0
+		if x.Shortest || ended {
+			for _, c := range choices {
+				*work = append(*work, append(path, c))
+			}
+		}
+		if ended {
+			w.ended = true
+			return x.Check(ctx, w.end())
+		}
+		if x.Shortest {
+			return nil
+		}
+		for _, c := range slices.Backward(choices[1:]) {
+			*work = append(*work, append(path, c))
+		}
+		path = slices.Clip(append(path, choices[0]))
+		w.take(choices[0])
+	}
+}
+
+// choice is one step: a process makes its call, with a fault or without; or a write lands.
+type choice struct {
+	process int8 // -1: a write lands
+	late    int8 // which
+	fault   Fault
+}
+
+// world is one schedule while it runs. Everything in it belongs to whoever has the turn.
+type world struct {
+	store     es.Store
+	broker    *record
+	processes []*process
+	back      chan struct{}     // a process gives its turn back
+	names     map[string]string // of commits, by ID
+	content   map[string]string // of commits, by ID: name and all that does not differ from run to run
+	streams   []es.StreamID
+	late      []onItsWay
+	faults    int // left
+	trace     []string
+	ended     bool
+}
+
+type onItsWay struct {
+	what string
+	land func(context.Context) error
+}
+
+// process is one while it runs.
+type process struct {
+	*world
+	Process
+	turn chan Fault
+	call Call
+	read bool      // what the call is
+	gone bool      // it has returned or crashed
+	seen hash.Hash // of all answers so far
+	made int       // commits
+	told Told
+}
+
+// begin starts all processes, up to their first calls.
+func (x *Explorer) begin(ctx context.Context) *world {
+	w := &world{back: make(chan struct{}), names: map[string]string{}, content: map[string]string{}, faults: x.Faults}
+	store, publisher := x.New()
+	w.store, w.broker = store, &record{Publisher: publisher}
+	for _, p := range x.Processes {
+		p := &process{world: w, Process: p, turn: make(chan Fault), seen: sha256.New(), told: Told{Crashed: true}}
+		w.processes = append(w.processes, p)
+		go func() {
+			defer func() { p.gone = true; w.back <- struct{}{} }()
+			err := p.Run(ctx, exploredStore{p}, exploredPublisher{p})
+			p.told = Told{Err: err}
+		}()
+		<-w.back
+	}
+	return w
+}
+
+// kill ends what still runs.
+func (w *world) kill() {
+	for _, p := range w.processes {
+		if !p.gone {
+			p.turn <- CrashBefore
+			<-w.back
+		}
+	}
+}
+
+func (w *world) running() (n int) {
+	for _, p := range w.processes {
+		if !p.gone {
+			n++
+		}
+	}
+	return n
+}
+
+// choices returns all that can happen next. The first is without a fault, if a process runs.
+func (w *world) choices() (all []choice) {
+	for i, p := range w.processes {
+		if !p.gone {
+			all = append(all, choice{process: int8(i)})
+		}
+	}
+	for i := range w.late {
+		all = append(all, choice{process: -1, late: int8(i)})
+	}
+	if w.faults == 0 {
+		return all
+	}
+	for i, p := range w.processes {
+		switch {
+		case p.gone:
+		case p.read:
+			all = append(all, choice{process: int8(i), fault: LoseBefore}, choice{process: int8(i), fault: CrashBefore})
+		default:
+			all = append(all, choice{process: int8(i), fault: Refuse}, choice{process: int8(i), fault: late}, choice{process: int8(i), fault: CrashBefore})
+		}
+	}
+	return all
+}
+
+// take makes one step, and returns when the process is at its next call, or gone.
+func (w *world) take(c choice) {
+	if c.process < 0 {
+		l := w.late[c.late]
+		w.late = slices.Delete(w.late, int(c.late), int(c.late)+1)
+		err := l.land(context.Background())
+		w.trace = append(w.trace, fmt.Sprintf("%s lands: %s", l.what, word(err)))
+		return
+	}
+	p := w.processes[c.process]
+	line := p.Name + ": " + w.describe(p.call)
+	if c.fault != None {
+		w.faults--
+	}
+	at := len(w.trace)
+	switch c.fault {
+	case late:
+		line += ": no answer"
+	case CrashBefore:
+		line += ": crashes"
+	case LoseBefore:
+		line += ": fails"
+	}
+	w.trace = append(w.trace, line)
+	p.turn <- c.fault
+	<-w.back
+	if p.gone && !p.told.Crashed {
+		w.trace[at] += "; it returns " + cmp.Or(w.plain(p.told.Err), "success")
+	}
+}
+
+// describe returns a call in words that are the same in each run.
+func (w *world) describe(c Call) string {
+	s := string(c.Op)
+	if c.Stream != (es.StreamID{}) {
+		s += " " + c.Stream.String()
+	}
+	if c.Commit.Version > 0 {
+		s += fmt.Sprintf("@%d (%s)", c.Commit.Version, w.name(c.Commit))
+	}
+	return s
+}
+
+// name returns what a commit is called, in every run alike.
+func (w *world) name(c es.Commit) string { return cmp.Or(w.names[c.ID], c.ID) }
+
+// digest returns what is in a commit, but for its times and IDs.
+func (w *world) digest(c es.Commit) string {
+	h := sha256.New()
+	_, _ = fmt.Fprintf(h, "%q %d %q %q %q", w.name(c), c.Version, c.Command, w.names[c.Replaces], c.Events)
+	for _, d := range c.Done {
+		_, _ = fmt.Fprintf(h, "%q %d %d", d.Command, d.Fingerprint, d.Version)
+	}
+	if c.State != nil {
+		_, _ = fmt.Fprintf(h, "%q %q", c.State.Schema, c.State.Data)
+	}
+	return string(h.Sum(nil))
+}
+
+// plain returns the text of an error, with names in the place of IDs.
+func (w *world) plain(err error) string {
+	if err == nil {
+		return ""
+	}
+	text := strings.ReplaceAll(err.Error(), "\n", " ")
+	for id, name := range w.names {
+		text = strings.ReplaceAll(text, id, name)
+	}
+	return text
+}
+
+// state returns a digest of everything that decides what can follow.
+func (w *world) state(ctx context.Context) (sum [16]byte) {
+	h := sha256.New()
+	put := func(parts ...string) {
+		for _, p := range parts {
+			_ = binary.Write(h, binary.BigEndian, uint32(len(p)))
+			h.Write([]byte(p))
+		}
+	}
+	for _, p := range w.processes {
+		if p.gone {
+			put(fmt.Sprint(p.told.Crashed), w.plain(p.told.Err))
+		} else {
+			h.Write(p.seen.Sum(nil))
+		}
+	}
+	for _, s := range w.streams {
+		for c, err := range w.store.Load(ctx, s, 0) {
+			put(s.String(), fmt.Sprint(c.Version, c.Status), w.content[c.ID], word(err))
+		}
+	}
+	put("published")
+	for _, c := range w.broker.all() {
+		put(w.content[c.ID])
+	}
+	put("late")
+	on := make([]string, len(w.late))
+	for i, l := range w.late {
+		on[i] = l.what
+	}
+	slices.Sort(on)
+	put(on...)
+	put(fmt.Sprint(w.faults))
+	copy(sum[:], h.Sum(nil))
+	return sum
+}
+
+func (w *world) end() *End {
+	e := &End{Store: w.store, Publisher: w.broker, world: w}
+	for _, p := range w.processes {
+		e.Told = append(e.Told, p.told)
+	}
+	return e
+}
+
+// record is a publisher that remembers.
+type record struct {
+	es.Publisher
+	taken []es.Commit
+}
+
+func (r *record) Publish(ctx context.Context, c es.Commit) error {
+	err := r.Publisher.Publish(ctx, c)
+	if err == nil {
+		r.taken = append(r.taken, c.Clone())
+	}
+	return err
+}
+
+func (r *record) all() []es.Commit {
+	if p, ok := r.Publisher.(interface{ Published() []es.Commit }); ok {
+		return p.Published()
+	}
+	return r.taken
+}
+
+// step is one call of a process: it waits for its turn and does what its fault says.
+func (p *process) step(op Op, stream es.StreamID, c es.Commit, read bool, do func(context.Context) error) func(context.Context) error {
+	return func(ctx context.Context) error {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if stream != (es.StreamID{}) && !slices.Contains(p.streams, stream) {
+			p.streams = append(p.streams, stream)
+			slices.SortFunc(p.streams, func(a, b es.StreamID) int { return cmp.Compare(a.String(), b.String()) })
+		}
+		if _, ok := p.names[c.ID]; !ok && op == Append {
+			p.made++
+			p.names[c.ID] = fmt.Sprintf("%s's %d", p.Name, p.made)
+			p.content[c.ID] = p.digest(c)
+		}
+		p.call, p.read = Call{Op: op, Stream: stream, Commit: c}, read
+		p.back <- struct{}{}
+		fault := <-p.turn
+		var err error
+		switch fault {
+		case CrashBefore:
+			runtime.Goexit()
+		case Refuse:
+			err = fmt.Errorf("%s: %w", op, es.ErrRefused)
+		case LoseBefore:
+			err = fmt.Errorf("%s: %w", op, errLost)
+		case late:
+			p.late = append(p.late, onItsWay{p.describe(p.call), do})
+			err = fmt.Errorf("%s: %w", op, errLost)
+		default:
+			err = do(ctx)
+		}
+		p.saw(word(err))
+		if !read && fault != late {
+			p.trace[len(p.trace)-1] += ": " + word(err)
+		}
+		return err
+	}
+}
+
+// saw adds an answer to what the process knows.
+func (p *process) saw(what string) {
+	_ = binary.Write(p.seen, binary.BigEndian, uint32(len(what)))
+	p.seen.Write([]byte(what))
+}
+
+func word(err error) string {
+	switch {
+	case err == nil:
+		return "ok"
+	case errors.Is(err, es.ErrConflict):
+		return "conflict"
+	case errors.Is(err, es.ErrRefused):
+		return "refused"
+	}
+	return "unknown"
+}
+
+type exploredStore struct{ *process }
+
+func (s exploredStore) write(ctx context.Context, op Op, c es.Commit, send func(context.Context, es.Commit) error) error {
+	c = c.Clone()
+	return s.step(op, c.Stream, c, false, func(ctx context.Context) error { return send(context.WithoutCancel(ctx), c) })(ctx)
+}
+
+func (s exploredStore) Append(ctx context.Context, c es.Commit) error {
+	return s.write(ctx, Append, c, s.store.Append)
+}
+
+func (s exploredStore) Claim(ctx context.Context, c es.Commit) error {
+	return s.write(ctx, Claim, c, s.store.Claim)
+}
+
+func (s exploredStore) Settle(ctx context.Context, c es.Commit) error {
+	return s.write(ctx, Settle, c, s.store.Settle)
+}
+
+func (s exploredStore) Revoke(ctx context.Context, c es.Commit) error {
+	return s.write(ctx, Revoke, c, s.store.Revoke)
+}
+
+// read takes all that there is in one step, and gives it away afterwards.
+func (s exploredStore) read(ctx context.Context, op Op, stream es.StreamID, commits iter.Seq2[es.Commit, error]) iter.Seq2[es.Commit, error] {
+	return func(yield func(es.Commit, error) bool) {
+		var all []es.Commit
+		err := s.step(op, stream, es.Commit{}, true, func(context.Context) error {
+			for c, err := range commits {
+				if err != nil {
+					return err
+				}
+				all = append(all, c)
+			}
+			return nil
+		})(ctx)
+		for i, c := range all {
+			s.saw(fmt.Sprint(c.Stream, c.Version, c.Status, s.name(c)))
+			if i == 0 || op == Load {
+				s.trace[len(s.trace)-1] += fmt.Sprintf(" %d %s (%s)", c.Version, c.Status, s.name(c))
+			}
+			if !yield(c, nil) {
+				return
+			}
+		}
+		if err != nil {
+			yield(es.Commit{}, err)
+		}
+	}
+}
+
+func (s exploredStore) Load(ctx context.Context, stream es.StreamID, after uint64) iter.Seq2[es.Commit, error] {
+	return s.read(ctx, Load, stream, s.store.Load(ctx, stream, after))
+}
+
+func (s exploredStore) LoadBack(ctx context.Context, stream es.StreamID, hint int) iter.Seq2[es.Commit, error] {
+	return s.read(ctx, LoadBack, stream, s.store.LoadBack(ctx, stream, hint))
+}
+
+func (s exploredStore) Pending(ctx context.Context, before time.Time) iter.Seq2[es.Commit, error] {
+	return s.read(ctx, Pending, es.StreamID{}, s.store.Pending(ctx, before))
+}
+
+type exploredPublisher struct{ *process }
+
+func (p exploredPublisher) Publish(ctx context.Context, c es.Commit) error {
+	c = c.Clone()
+	return p.step(Publish, c.Stream, c, false, func(ctx context.Context) error {
+		return p.broker.Publish(context.WithoutCancel(ctx), c)
+	})(ctx)
+}

@@ -1,0 +1,240 @@
+package es_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"github.com/leftfold/leftfold/es"
+	"github.com/leftfold/leftfold/es/estest"
+	"github.com/leftfold/leftfold/es/memory"
+)
+
+// Each rule of the protocol is switched off, and the explorer must find out. What a rule
+// demands of the store or of the broker is broken there; what it demands of the journal is
+// broken in what the journal sees of them.
+
+// broken is a store that differs from the one it wraps in one thing.
+type broken struct {
+	es.Store
+	append func(context.Context, es.Commit) error
+	claim  func(context.Context, es.Commit) error
+	revoke func(context.Context, es.Commit) error
+}
+
+func (b *broken) Append(ctx context.Context, c es.Commit) error {
+	if b.append != nil {
+		return b.append(ctx, c)
+	}
+	return b.Store.Append(ctx, c)
+}
+
+func (b *broken) Claim(ctx context.Context, c es.Commit) error {
+	if b.claim != nil {
+		return b.claim(ctx, c)
+	}
+	return b.Store.Claim(ctx, c)
+}
+
+func (b *broken) Revoke(ctx context.Context, c es.Commit) error {
+	if b.revoke != nil {
+		return b.revoke(ctx, c)
+	}
+	return b.Store.Revoke(ctx, c)
+}
+
+// publisher is a function that is a publisher.
+type publisher func(context.Context, es.Commit) error
+
+func (p publisher) Publish(ctx context.Context, c es.Commit) error { return p(ctx, c) }
+
+// emptied returns a store with all that is in another, but for the marker of a revoked commit.
+func emptied(ctx context.Context, s es.Store) (*memory.Store, error) {
+	left := new(memory.Store)
+	for c, err := range s.Load(ctx, theDiary, 0) {
+		if err != nil {
+			return nil, err
+		}
+		if c.Status == es.Revoked {
+			continue
+		}
+		c.Replaces = "" // what it replaced was in another store
+		if err := left.Append(ctx, c); err != nil {
+			return nil, err
+		}
+	}
+	return left, nil
+}
+
+// hasty is a publisher that takes every error for a refusal.
+func hasty(s es.Store, p es.Publisher) (es.Store, es.Publisher) {
+	return s, publisher(func(ctx context.Context, c es.Commit) error {
+		if err := p.Publish(ctx, c); err != nil {
+			return errors.Join(es.ErrRefused, err)
+		}
+		return nil
+	})
+}
+
+// seen is how the journal of a process sees the store and the broker.
+type seen func(es.Store, es.Publisher) (es.Store, es.Publisher)
+
+func (see seen) by(processes ...estest.Process) []estest.Process {
+	for i, p := range processes {
+		if see != nil {
+			processes[i].Run = func(ctx context.Context, s es.Store, b es.Publisher) error {
+				s, b = see(s, b)
+				return p.Run(ctx, s, b)
+			}
+		}
+	}
+	return processes
+}
+
+func TestRulesSwitchedOff(t *testing.T) {
+	for _, row := range []struct {
+		rule   string
+		shared func() (es.Store, es.Publisher)
+		seen   seen
+		faults int
+	}{
+		{
+			rule: "1: nobody builds on a commit that is not settled",
+			seen: func(s es.Store, p es.Publisher) (es.Store, es.Publisher) {
+				return &broken{Store: s, append: func(ctx context.Context, c es.Commit) error {
+					c.Status = es.Settled // for everybody to see, before it is published
+					return s.Append(ctx, c)
+				}}, p
+			},
+		}, {
+			rule:   "2: it is revoked only after a refusal that is certain",
+			seen:   hasty,
+			faults: 1,
+		}, {
+			rule: "2: every attempt counts",
+			seen: func(s es.Store, p es.Publisher) (es.Store, es.Publisher) {
+				return s, publisher(func(ctx context.Context, c es.Commit) (err error) {
+					for range 2 {
+						if err = p.Publish(ctx, c); err == nil {
+							return nil
+						}
+					}
+					return err
+				})
+			},
+			faults: 2,
+		}, {
+			rule: "3: claim takes the author's right to revoke away",
+			seen: func(s es.Store, p es.Publisher) (es.Store, es.Publisher) {
+				return &broken{Store: s, claim: func(context.Context, es.Commit) error { return nil }}, p
+			},
+			faults: 1,
+		}, {
+			rule: "4: a slot is never emptied",
+			shared: func() (es.Store, es.Publisher) {
+				b := &broken{Store: new(memory.Store)}
+				b.revoke = func(ctx context.Context, c es.Commit) error {
+					err := b.Store.Revoke(ctx, c)
+					if err == nil {
+						b.Store, err = emptied(ctx, b.Store)
+					}
+					return err
+				}
+				return b, sink{}
+			},
+			faults: 2,
+		}, {
+			rule: "5: a write recognises itself",
+			shared: func() (es.Store, es.Publisher) {
+				b := &broken{Store: new(memory.Store)}
+				b.append = func(ctx context.Context, c es.Commit) error {
+					for old, err := range b.Store.Load(ctx, c.Stream, c.Version-1) {
+						if err != nil || old.Status != es.Revoked {
+							return errors.Join(err, es.ErrConflict)
+						}
+					}
+					return b.Store.Append(ctx, c)
+				}
+				return b, sink{}
+			},
+			faults: 1,
+		}, {
+			rule: "5: after an unknown answer the identical write is sent again, and a read is no proof",
+			seen: func(s es.Store, p es.Publisher) (es.Store, es.Publisher) {
+				return &broken{Store: s, append: func(ctx context.Context, c es.Commit) error {
+					err := s.Append(ctx, c)
+					if err == nil || errors.Is(err, es.ErrConflict) || errors.Is(err, es.ErrRefused) {
+						return err
+					}
+					for there, err := range s.LoadBack(ctx, c.Stream, 1) {
+						if err == nil && there.ID == c.ID {
+							return nil
+						}
+						break
+					}
+					return es.ErrRefused
+				}}, p
+			},
+			faults: 1,
+		}, {
+			rule: "7: what is unknown is not called refused",
+			seen: func(s es.Store, p es.Publisher) (es.Store, es.Publisher) {
+				return &broken{Store: s, append: func(ctx context.Context, c es.Commit) error {
+					if err := s.Append(ctx, c); err != nil {
+						return errors.Join(es.ErrRefused, err)
+					}
+					return nil
+				}}, p
+			},
+			faults: 1,
+		},
+	} {
+		t.Run(row.rule, func(t *testing.T) {
+			t.Parallel()
+			if row.shared == nil {
+				row.shared = inMemory
+			}
+			mustFind(t, &estest.Explorer{
+				New: row.shared, Processes: row.seen.by(writer("a"), writer("b")), Faults: row.faults, Check: protocolHolds("a", "b"),
+			})
+		})
+	}
+}
+
+// byVersion is a broker that takes the version for the identity of a message.
+type byVersion struct {
+	known     map[uint64]bool
+	delivered []es.Commit
+}
+
+func (b *byVersion) Publish(_ context.Context, c es.Commit) error {
+	if !b.known[c.Version] {
+		b.known[c.Version] = true
+		b.delivered = append(b.delivered, c)
+	}
+	return nil
+}
+
+func (b *byVersion) Published() []es.Commit { return b.delivered }
+
+// Rule 6, that a message is known by the ID of its commit, is a second line of defence: while
+// the others hold, no commit is revoked that the broker has seen, and a broker that knows messages by
+// their versions does no harm. With rule 2 broken, a commit that takes the slot of such a one
+// is swallowed, and what was stored is never published.
+func TestDeduplicationByVersion(t *testing.T) {
+	fresh := func() (es.Store, es.Publisher) { return new(memory.Store), &byVersion{known: map[uint64]bool{}} }
+	isLost := func(ctx context.Context, end *estest.End) error {
+		_, err := patient(end.Store, end.Publisher).Relay(ctx)
+		return errors.Join(err, violations(ctx, end)[lost])
+	}
+	t.Run("alone", func(t *testing.T) {
+		explore(t, &estest.Explorer{New: fresh, Faults: 1, Check: protocolHolds("a", "b"), Processes: []estest.Process{writer("a"), writer("b")}})
+	})
+	t.Run("with rule 2 broken", func(t *testing.T) {
+		t.Parallel()
+		mustFind(t, &estest.Explorer{New: fresh, Faults: 1, Check: isLost, Processes: seen(hasty).by(writer("a"), writer("b"))})
+	})
+	t.Run("by ID, with rule 2 broken", func(t *testing.T) {
+		explore(t, &estest.Explorer{New: inMemory, Faults: 1, Check: isLost, Processes: seen(hasty).by(writer("a"), writer("b"))})
+	})
+}
