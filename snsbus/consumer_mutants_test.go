@@ -47,13 +47,13 @@ func TestConsumerRulesKill(t *testing.T) {
 func TestConsumerRulesFailNothing(t *testing.T) {
 	for _, r := range consumerRows() {
 		t.Run(r.rule, func(t *testing.T) {
-			nothing := func(*Consumer, context.Context, events.SQSEvent) (events.SQSEventResponse, error) {
+			nothing := func(context.Context, *Consumer, events.SQSEvent) (events.SQSEventResponse, error) {
 				return events.SQSEventResponse{}, nil
 			}
 			if checkConsumer(t, r, nothing) == nil {
 				t.Error("a consumer that does nothing keeps this rule")
 			}
-			refusing := func(*Consumer, context.Context, events.SQSEvent) (events.SQSEventResponse, error) {
+			refusing := func(context.Context, *Consumer, events.SQSEvent) (events.SQSEventResponse, error) {
 				return events.SQSEventResponse{}, es.ErrInvalid
 			}
 			if (checkConsumer(t, r, refusing) == nil) != strings.Contains(r.rule, "error") {
@@ -74,7 +74,7 @@ func TestConsumerRulesAllKill(t *testing.T) {
 
 // spoilMessages changes the messages before the consumer sees them.
 func spoilMessages(spoil func(i int, m *events.SQSMessage)) handleSQS {
-	return func(c *Consumer, ctx context.Context, e events.SQSEvent) (events.SQSEventResponse, error) {
+	return func(ctx context.Context, c *Consumer, e events.SQSEvent) (events.SQSEventResponse, error) {
 		e.Records = slices.Clone(e.Records)
 		for i := range e.Records {
 			e.Records[i].Attributes = maps.Clone(e.Records[i].Attributes)
@@ -96,7 +96,7 @@ func spoilGroups(group func(i int, m *events.SQSMessage) string) handleSQS {
 
 // spoilAnswer changes what is returned for an event.
 func spoilAnswer(spoil func(e events.SQSEvent, ids []string) []string) handleSQS {
-	return func(c *Consumer, ctx context.Context, e events.SQSEvent) (events.SQSEventResponse, error) {
+	return func(ctx context.Context, c *Consumer, e events.SQSEvent) (events.SQSEventResponse, error) {
 		got, err := c.HandleSQS(ctx, e)
 		var ids []string
 		for _, f := range got.BatchItemFailures {
@@ -112,7 +112,7 @@ func spoilAnswer(spoil func(e events.SQSEvent, ids []string) []string) handleSQS
 
 // spoilHandler changes how the handler is called.
 func spoilHandler(spoil func(ctx context.Context, c es.Commit, handle func(context.Context, es.Commit) error) error) handleSQS {
-	return func(c *Consumer, ctx context.Context, e events.SQSEvent) (events.SQSEventResponse, error) {
+	return func(ctx context.Context, c *Consumer, e events.SQSEvent) (events.SQSEventResponse, error) {
 		if c == nil || c.Handle == nil {
 			return c.HandleSQS(ctx, e)
 		}
@@ -124,7 +124,7 @@ func spoilHandler(spoil func(ctx context.Context, c es.Commit, handle func(conte
 
 // spoilLog changes the consumer's log.
 func spoilLog(spoil func(log slog.Handler, e events.SQSEvent, r slog.Record) error) handleSQS {
-	return func(c *Consumer, ctx context.Context, e events.SQSEvent) (events.SQSEventResponse, error) {
+	return func(ctx context.Context, c *Consumer, e events.SQSEvent) (events.SQSEventResponse, error) {
 		if c == nil || c.Logger == nil {
 			return c.HandleSQS(ctx, e)
 		}
@@ -142,7 +142,7 @@ type spoiltLog struct {
 func (l spoiltLog) Handle(_ context.Context, r slog.Record) error { return l.handle(r) }
 
 // simple is the consumer that one writes first: a loop.
-func simple(c *Consumer, ctx context.Context, e events.SQSEvent) (got events.SQSEventResponse, _ error) {
+func simple(ctx context.Context, c *Consumer, e events.SQSEvent) (got events.SQSEventResponse, _ error) {
 	for _, m := range e.Records {
 		commit, err := unwrap(m.Body)
 		if err == nil {
@@ -160,7 +160,7 @@ func consumerMutants() []consumerMutant {
 		{"what comes after a failure in its group is handled", "after a failure the rest of the group is returned unhandled",
 			spoilGroups(func(_ int, m *events.SQSMessage) string { return m.MessageId })},
 		{"what comes after a failure is returned, and handled all the same", "after a failure the rest of the group is returned unhandled",
-			func(c *Consumer, ctx context.Context, e events.SQSEvent) (events.SQSEventResponse, error) {
+			func(ctx context.Context, c *Consumer, e events.SQSEvent) (events.SQSEventResponse, error) {
 				got, err := c.HandleSQS(ctx, e)
 				again := slices.Clone(e.Records)
 				again = slices.DeleteFunc(again, func(m events.SQSMessage) bool {
@@ -196,7 +196,7 @@ func consumerMutants() []consumerMutant {
 				return ids
 			})},
 		{"a failure is an error of the event", "after a failure other groups go on",
-			func(c *Consumer, ctx context.Context, e events.SQSEvent) (events.SQSEventResponse, error) {
+			func(ctx context.Context, c *Consumer, e events.SQSEvent) (events.SQSEventResponse, error) {
 				got, err := c.HandleSQS(ctx, e)
 				if len(got.BatchItemFailures) > 0 {
 					return got, errors.New("a message failed")
@@ -217,7 +217,7 @@ func consumerMutants() []consumerMutant {
 		{"what was handled is returned", "every message reaches the handler, whole, and is a success",
 			spoilAnswer(func(e events.SQSEvent, _ []string) []string { return []string{e.Records[0].MessageId} })},
 		{"a success has no list of failures", "every message reaches the handler, whole, and is a success",
-			func(c *Consumer, ctx context.Context, e events.SQSEvent) (events.SQSEventResponse, error) {
+			func(ctx context.Context, c *Consumer, e events.SQSEvent) (events.SQSEventResponse, error) {
 				_, err := c.HandleSQS(ctx, e)
 				return events.SQSEventResponse{}, err
 			}},
@@ -227,7 +227,7 @@ func consumerMutants() []consumerMutant {
 				return handle(ctx, c)
 			})},
 		{"the last message is forgotten", "every message reaches the handler, whole, and is a success",
-			func(c *Consumer, ctx context.Context, e events.SQSEvent) (events.SQSEventResponse, error) {
+			func(ctx context.Context, c *Consumer, e events.SQSEvent) (events.SQSEventResponse, error) {
 				e.Records = e.Records[:len(e.Records)-1]
 				return c.HandleSQS(ctx, e)
 			}},
@@ -251,7 +251,7 @@ func consumerMutants() []consumerMutant {
 				}
 			})},
 		{"a group is handled from its end", "messages of a group are handled in order, one at a time",
-			func(c *Consumer, ctx context.Context, e events.SQSEvent) (events.SQSEventResponse, error) {
+			func(ctx context.Context, c *Consumer, e events.SQSEvent) (events.SQSEventResponse, error) {
 				e.Records = slices.Clone(e.Records)
 				slices.Reverse(e.Records)
 				return c.HandleSQS(ctx, e)
@@ -259,13 +259,13 @@ func consumerMutants() []consumerMutant {
 		{"messages of a group are handled at the same time", "messages of a group are handled in order, one at a time",
 			spoilGroups(func(i int, _ *events.SQSMessage) string { return fmt.Sprint(i) })},
 		{"groups are handled one after the other", "groups do not wait for each other",
-			func(c *Consumer, ctx context.Context, e events.SQSEvent) (events.SQSEventResponse, error) {
+			func(ctx context.Context, c *Consumer, e events.SQSEvent) (events.SQSEventResponse, error) {
 				turn := make(chan struct{}, 1)
 				return spoilHandler(func(ctx context.Context, c es.Commit, handle func(context.Context, es.Commit) error) error {
 					turn <- struct{}{}
 					defer func() { <-turn }()
 					return handle(ctx, c)
-				})(c, ctx, e)
+				})(ctx, c, e)
 			}},
 		{"what has no group is one group", "without a group the stream is the group",
 			spoilGroups(func(_ int, m *events.SQSMessage) string { return m.Attributes["MessageGroupId"] + "-" })},
@@ -294,7 +294,7 @@ func consumerMutants() []consumerMutant {
 				})
 			})},
 		{"what is malformed is left out", "a malformed message is a failure and nothing else",
-			func(c *Consumer, ctx context.Context, e events.SQSEvent) (events.SQSEventResponse, error) {
+			func(ctx context.Context, c *Consumer, e events.SQSEvent) (events.SQSEventResponse, error) {
 				e.Records = slices.DeleteFunc(slices.Clone(e.Records), func(m events.SQSMessage) bool {
 					_, err := unwrap(m.Body)
 					return err != nil
@@ -302,7 +302,7 @@ func consumerMutants() []consumerMutant {
 				return c.HandleSQS(ctx, e)
 			}},
 		{"what is malformed is an error of the event", "a malformed message is a failure and nothing else",
-			func(c *Consumer, ctx context.Context, e events.SQSEvent) (events.SQSEventResponse, error) {
+			func(ctx context.Context, c *Consumer, e events.SQSEvent) (events.SQSEventResponse, error) {
 				for _, m := range e.Records {
 					if _, err := unwrap(m.Body); err != nil {
 						return events.SQSEventResponse{}, err
@@ -331,7 +331,7 @@ func consumerMutants() []consumerMutant {
 				return handle(ctx, c)
 			})},
 		{"what ended its goroutine is a success", "a handler that ends its goroutine has failed, and nothing else",
-			func(c *Consumer, ctx context.Context, e events.SQSEvent) (events.SQSEventResponse, error) {
+			func(ctx context.Context, c *Consumer, e events.SQSEvent) (events.SQSEventResponse, error) {
 				own := *c
 				own.Handle = func(ctx context.Context, commit es.Commit) error {
 					done := make(chan error, 1)
@@ -391,19 +391,19 @@ func consumerMutants() []consumerMutant {
 				return handle(ctx, c)
 			})},
 		{"the whole time is for the handler", "the handler's context ends the reserve before the deadline",
-			func(c *Consumer, ctx context.Context, e events.SQSEvent) (events.SQSEventResponse, error) {
+			func(ctx context.Context, c *Consumer, e events.SQSEvent) (events.SQSEventResponse, error) {
 				own := *c
 				own.Reserve = 1
 				return own.HandleSQS(ctx, e)
 			}},
 		{"there is no reserve unless one is given", "the reserve is half a second if none is given",
-			func(c *Consumer, ctx context.Context, e events.SQSEvent) (events.SQSEventResponse, error) {
+			func(ctx context.Context, c *Consumer, e events.SQSEvent) (events.SQSEventResponse, error) {
 				own := *c
 				own.Reserve = max(own.Reserve, 1)
 				return own.HandleSQS(ctx, e)
 			}},
 		{"handlers have no deadline", "a handler that is stopped by its context has failed",
-			func(c *Consumer, ctx context.Context, e events.SQSEvent) (events.SQSEventResponse, error) {
+			func(ctx context.Context, c *Consumer, e events.SQSEvent) (events.SQSEventResponse, error) {
 				deadline, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Hour)
 				defer cancel()
 				return c.HandleSQS(deadline, e)
@@ -416,7 +416,7 @@ func consumerMutants() []consumerMutant {
 				return nil
 			})},
 		{"a group is handled to its end, whatever the time", "when the time has passed nothing more is begun",
-			func(c *Consumer, ctx context.Context, e events.SQSEvent) (events.SQSEventResponse, error) {
+			func(ctx context.Context, c *Consumer, e events.SQSEvent) (events.SQSEventResponse, error) {
 				return c.HandleSQS(context.WithoutCancel(ctx), e)
 			}},
 		{"what was handled late has failed", "when the time has passed nothing more is begun",
@@ -427,32 +427,33 @@ func consumerMutants() []consumerMutant {
 				return ctx.Err()
 			})},
 		{"contexts are not looked at", "in a context that has ended nothing is begun",
-			func(c *Consumer, ctx context.Context, e events.SQSEvent) (events.SQSEventResponse, error) {
+			func(ctx context.Context, c *Consumer, e events.SQSEvent) (events.SQSEventResponse, error) {
 				return c.HandleSQS(context.WithoutCancel(ctx), e)
 			}},
 		{"an ended context is an error of the event", "in a context that has ended nothing is begun",
-			func(c *Consumer, ctx context.Context, e events.SQSEvent) (events.SQSEventResponse, error) {
+			func(ctx context.Context, c *Consumer, e events.SQSEvent) (events.SQSEventResponse, error) {
 				if err := ctx.Err(); err != nil {
 					return events.SQSEventResponse{}, err
 				}
 				return c.HandleSQS(ctx, e)
 			}},
 		{"an ended context is a success of nothing", "in a context that has ended nothing is begun",
-			func(c *Consumer, ctx context.Context, e events.SQSEvent) (events.SQSEventResponse, error) {
+			func(ctx context.Context, c *Consumer, e events.SQSEvent) (events.SQSEventResponse, error) {
+				got, err := c.HandleSQS(ctx, e)
 				if ctx.Err() != nil {
-					return events.SQSEventResponse{}, nil
+					got.BatchItemFailures = nil
 				}
-				return c.HandleSQS(ctx, e)
+				return got, err
 			}},
 		{"the handler has a limit of its own", "a context without a deadline sets no limit",
-			func(c *Consumer, ctx context.Context, e events.SQSEvent) (events.SQSEventResponse, error) {
+			func(ctx context.Context, c *Consumer, e events.SQSEvent) (events.SQSEventResponse, error) {
 				limited, cancel := context.WithTimeout(ctx, time.Hour)
 				defer cancel()
 				return c.HandleSQS(limited, e)
 			}},
 		{"handlers that are late are abandoned", "no goroutine outlives the call", abandon},
 		{"what comes twice is handled once", "a message that is there twice is handled twice and returned once",
-			func(c *Consumer, ctx context.Context, e events.SQSEvent) (events.SQSEventResponse, error) {
+			func(ctx context.Context, c *Consumer, e events.SQSEvent) (events.SQSEventResponse, error) {
 				e.Records = slices.CompactFunc(slices.Clone(e.Records), func(a, b events.SQSMessage) bool { return a.MessageId == b.MessageId })
 				return c.HandleSQS(ctx, e)
 			}},
@@ -464,7 +465,7 @@ func consumerMutants() []consumerMutant {
 				return ids
 			})},
 		{"without a handler all is well", "without a handler the event is an error",
-			func(c *Consumer, ctx context.Context, e events.SQSEvent) (events.SQSEventResponse, error) {
+			func(ctx context.Context, c *Consumer, e events.SQSEvent) (events.SQSEventResponse, error) {
 				if c == nil || c.Handle == nil {
 					return events.SQSEventResponse{}, nil
 				}
@@ -493,7 +494,7 @@ func dropForeign() func(context.Context, es.Commit, func(context.Context, es.Com
 }
 
 // abandon answers in time, and leaves behind who is late.
-func abandon(c *Consumer, ctx context.Context, e events.SQSEvent) (events.SQSEventResponse, error) {
+func abandon(ctx context.Context, c *Consumer, e events.SQSEvent) (events.SQSEventResponse, error) {
 	own := *c
 	own.Handle = func(ctx context.Context, commit es.Commit) error {
 		done := make(chan error, 1)
@@ -509,7 +510,7 @@ func abandon(c *Consumer, ctx context.Context, e events.SQSEvent) (events.SQSEve
 }
 
 // late handles messages up to the first that it cannot take.
-func late(c *Consumer, ctx context.Context, e events.SQSEvent) (events.SQSEventResponse, error) {
+func late(ctx context.Context, c *Consumer, e events.SQSEvent) (events.SQSEventResponse, error) {
 	var got events.SQSEventResponse
 	for _, m := range e.Records {
 		one, err := c.HandleSQS(ctx, events.SQSEvent{Records: []events.SQSMessage{m}})

@@ -24,7 +24,7 @@ import (
 )
 
 // handleSQS is [Consumer.HandleSQS], or what a mutant does in its place.
-type handleSQS func(*Consumer, context.Context, events.SQSEvent) (events.SQSEventResponse, error)
+type handleSQS func(context.Context, *Consumer, events.SQSEvent) (events.SQSEventResponse, error)
 
 // A consumerRow is one rule of what a consumer promises, in words, and what finds out
 // whether it is kept. It runs in a bubble of synctest.
@@ -64,10 +64,14 @@ func consumerRows() []consumerRow {
 	}
 }
 
+func intact(ctx context.Context, c *Consumer, e events.SQSEvent) (events.SQSEventResponse, error) {
+	return c.HandleSQS(ctx, e)
+}
+
 func TestConsumer(t *testing.T) {
 	for _, r := range consumerRows() {
 		t.Run(r.rule, func(t *testing.T) {
-			if err := checkConsumer(t, r, (*Consumer).HandleSQS); err != nil {
+			if err := checkConsumer(t, r, intact); err != nil {
 				t.Error(err)
 			}
 		})
@@ -85,7 +89,7 @@ func everyMessage(ctx context.Context, handle handleSQS) error {
 	want[1].Command, want[1].Meta = "create/äöü 🎈", map[string]string{"actor": "søren", "empty": ""}
 	want[1].Events = append(want[1].Events, es.Event{Type: "test.empty"}, es.Event{Type: "test.binary", Data: []byte{0, 0xff, '"'}})
 	var in handled
-	got, err := handle(&Consumer{Handle: in.handle}, ctx, batch(want...))
+	got, err := handle(ctx, &Consumer{Handle: in.handle}, batch(want...))
 	if err := returned(got, err); err != nil {
 		return err
 	}
@@ -114,7 +118,7 @@ func bothDeliveries(ctx context.Context, handle handleSQS) error {
 	e.Records = append(e.Records, batch(c).Records...)
 	e.Records[3].MessageId = "m4"
 	var in handled
-	got, err := handle(&Consumer{Handle: in.handle}, ctx, e)
+	got, err := handle(ctx, &Consumer{Handle: in.handle}, e)
 	return firstError(returned(got, err), in.streams("a@1 a@2 b@1 b@2"))
 }
 
@@ -139,7 +143,7 @@ func orderInGroup(ctx context.Context, handle handleSQS) error {
 		mu.Unlock()
 		return in.handle(ctx, c)
 	}
-	got, err := handle(&Consumer{Handle: h}, ctx, batch(all...))
+	got, err := handle(ctx, &Consumer{Handle: h}, batch(all...))
 	return firstError(returned(got, err), overlap, in.order("a", 1, 2, 3), in.order("b", 1, 2, 3), in.order("c", 1, 2, 3))
 }
 
@@ -151,7 +155,7 @@ func failureStopsGroup(ctx context.Context, handle handleSQS) error {
 			}
 			return nil
 		}}
-		got, err := handle(&Consumer{Handle: in.handle}, ctx, batch(consumerCommit("a", 1), consumerCommit("a", 2), consumerCommit("a", 3), consumerCommit("a", 4)))
+		got, err := handle(ctx, &Consumer{Handle: in.handle}, batch(consumerCommit("a", 1), consumerCommit("a", 2), consumerCommit("a", 3), consumerCommit("a", 4)))
 		var ids []string
 		var versions []uint64
 		for v := uint64(1); v <= 4; v++ {
@@ -175,7 +179,7 @@ func failureStopsNoOther(ctx context.Context, handle handleSQS) error {
 		}
 		return nil
 	}}
-	got, err := handle(&Consumer{Handle: in.handle}, ctx, batch(
+	got, err := handle(ctx, &Consumer{Handle: in.handle}, batch(
 		consumerCommit("a", 1), consumerCommit("b", 1), consumerCommit("a", 2), consumerCommit("b", 2), consumerCommit("c", 1), consumerCommit("b", 3)))
 	return firstError(returned(got, err, "m1", "m3"), in.order("a"), in.order("b", 1, 2, 3), in.order("c", 1))
 }
@@ -189,7 +193,7 @@ func returnedInOrder(ctx context.Context, handle handleSQS) error {
 		}
 		return nil
 	}}
-	got, err := handle(&Consumer{Handle: in.handle}, ctx, batch(
+	got, err := handle(ctx, &Consumer{Handle: in.handle}, batch(
 		consumerCommit("a", 1), consumerCommit("b", 1), consumerCommit("c", 1), consumerCommit("d", 1), consumerCommit("a", 2), consumerCommit("c", 2), consumerCommit("b", 2)))
 	if err := returned(got, err, "m1", "m2", "m4", "m5", "m7"); err != nil {
 		return err
@@ -221,7 +225,7 @@ func groupsAtOnce(ctx context.Context, handle handleSQS) error {
 			return ctx.Err()
 		}
 	}
-	got, err := handle(&Consumer{Handle: h}, ctx, batch(all...))
+	got, err := handle(ctx, &Consumer{Handle: h}, batch(all...))
 	if err := returned(got, err); err != nil {
 		return err
 	}
@@ -245,7 +249,7 @@ func streamIsGroup(ctx context.Context, handle handleSQS) error {
 		}
 		return nil
 	}}
-	got, err := handle(&Consumer{Handle: in.handle}, ctx, e)
+	got, err := handle(ctx, &Consumer{Handle: in.handle}, e)
 	return firstError(returned(got, err, "m1", "m3", "m5"), in.order("a"), in.attempts("a", 1), in.order("b", 1, 2), in.order("c", 2))
 }
 
@@ -253,7 +257,7 @@ func foreignGroup(ctx context.Context, handle handleSQS) error {
 	e := batch(consumerCommit("a", 1), consumerCommit("b", 1), consumerCommit("a", 2))
 	e.Records[1].Attributes["MessageGroupId"] = e.Records[0].Attributes["MessageGroupId"]
 	var in handled
-	got, err := handle(&Consumer{Handle: in.handle}, ctx, e)
+	got, err := handle(ctx, &Consumer{Handle: in.handle}, e)
 	return firstError(returned(got, err), in.streams("a@1 a@2 b@1"))
 }
 
@@ -309,7 +313,7 @@ func malformedFails(ctx context.Context, handle handleSQS) error {
 		e := batch(consumerCommit("a", 1), consumerCommit("a", 2), consumerCommit("b", 1), consumerCommit("a", 3))
 		e.Records[1].Body = body
 		var in handled
-		got, err := handle(&Consumer{Handle: in.handle}, ctx, e)
+		got, err := handle(ctx, &Consumer{Handle: in.handle}, e)
 		if err := firstError(returned(got, err, "m2", "m4"), in.streams("a@1 b@1")); err != nil {
 			return fmt.Errorf("%s: %w", what, err)
 		}
@@ -329,7 +333,7 @@ func panicFails(ctx context.Context, handle handleSQS) error {
 			return nil
 		}}
 		var logged records
-		got, err := handle(&Consumer{Handle: in.handle, Logger: slog.New(&logged)}, ctx, batch(
+		got, err := handle(ctx, &Consumer{Handle: in.handle, Logger: slog.New(&logged)}, batch(
 			consumerCommit("b", 1), consumerCommit("a", 1), consumerCommit("a", 2), consumerCommit("a", 3), consumerCommit("b", 2)))
 		if err := firstError(returned(got, err, "m3", "m4"), in.order("a", 1), in.order("b", 1, 2)); err != nil {
 			return fmt.Errorf("panic with a %T: %w", p, err)
@@ -353,7 +357,7 @@ func goexitFails(ctx context.Context, handle handleSQS) error {
 		}
 		return nil
 	}}
-	got, err := handle(&Consumer{Handle: in.handle}, ctx, batch(consumerCommit("a", 1), consumerCommit("b", 1), consumerCommit("a", 2)))
+	got, err := handle(ctx, &Consumer{Handle: in.handle}, batch(consumerCommit("a", 1), consumerCommit("b", 1), consumerCommit("a", 2)))
 	return firstError(returned(got, err, "m1", "m3"), in.streams("b@1"))
 }
 
@@ -369,7 +373,7 @@ func reasonLogged(ctx context.Context, handle handleSQS) error {
 	}}
 	var logged records
 	c := &Consumer{Handle: in.handle, Logger: slog.New(&logged)}
-	if _, err := handle(c, ctx, e); err != nil {
+	if _, err := handle(ctx, c, e); err != nil {
 		return err
 	}
 	if len(logged.all) != 2 {
@@ -397,7 +401,7 @@ func reasonLogged(ctx context.Context, handle handleSQS) error {
 	ended, cancel := context.WithCancel(ctx)
 	cancel()
 	logged.all = nil
-	if _, err := handle(c, ended, batch(consumerCommit("a", 1), consumerCommit("a", 2), consumerCommit("a", 3))); err != nil {
+	if _, err := handle(ended, c, batch(consumerCommit("a", 1), consumerCommit("a", 2), consumerCommit("a", 3))); err != nil {
 		return err
 	}
 	r, err := logged.only()
@@ -410,7 +414,7 @@ func reasonLogged(ctx context.Context, handle handleSQS) error {
 
 	// What goes well is not worth a word.
 	logged.all = nil
-	if _, err := handle(c, ctx, batch(consumerCommit("a", 1), consumerCommit("a", 1))); err != nil || len(logged.all) != 0 {
+	if _, err := handle(ctx, c, batch(consumerCommit("a", 1), consumerCommit("a", 1))); err != nil || len(logged.all) != 0 {
 		return fmt.Errorf("success is logged: %v (%v)", logged.all, err)
 	}
 	return nil
@@ -453,7 +457,7 @@ func contentNotLogged(ctx context.Context, handle handleSQS) error {
 			for i := range e.Records {
 				e.Records[i].Attributes["MessageGroupId"] = fmt.Sprint(i)
 			}
-			if _, err := handle(&Consumer{Handle: in.handle, Logger: logger}, ctx, e); err != nil {
+			if _, err := handle(ctx, &Consumer{Handle: in.handle, Logger: logger}, e); err != nil {
 				return err
 			}
 			for _, secret := range []string{name, number} {
@@ -490,7 +494,7 @@ func reserves(ctx context.Context, handle handleSQS, reserve, want time.Duration
 		}
 		return nil
 	}
-	got, err := handle(&Consumer{Handle: h, Reserve: reserve}, ctx, batch(consumerCommit("a", 1)))
+	got, err := handle(ctx, &Consumer{Handle: h, Reserve: reserve}, batch(consumerCommit("a", 1)))
 	return firstError(returned(got, err), wrong)
 }
 
@@ -506,7 +510,7 @@ func stoppedInTime(ctx context.Context, handle handleSQS) error {
 		}
 		return in.handle(ctx, c)
 	}
-	got, err := handle(&Consumer{Handle: h, Reserve: time.Second}, ctx, batch(consumerCommit("a", 1), consumerCommit("b", 1), consumerCommit("a", 2), consumerCommit("b", 2)))
+	got, err := handle(ctx, &Consumer{Handle: h, Reserve: time.Second}, batch(consumerCommit("a", 1), consumerCommit("b", 1), consumerCommit("a", 2), consumerCommit("b", 2)))
 	if took := time.Since(begin); took != 9*time.Second {
 		return fmt.Errorf("the answer came after %v, of 10s with 1s in reserve", took)
 	}
@@ -525,7 +529,7 @@ func notBegunLate(ctx context.Context, handle handleSQS) error {
 		}
 		return nil
 	}}
-	got, err := handle(&Consumer{Handle: in.handle, Reserve: time.Second}, ctx, batch(consumerCommit("a", 1), consumerCommit("a", 2), consumerCommit("b", 1), consumerCommit("a", 3)))
+	got, err := handle(ctx, &Consumer{Handle: in.handle, Reserve: time.Second}, batch(consumerCommit("a", 1), consumerCommit("a", 2), consumerCommit("b", 1), consumerCommit("a", 3)))
 	if took := time.Since(begin); took != 9500*time.Millisecond {
 		return fmt.Errorf("the answer came after %v", took)
 	}
@@ -542,7 +546,7 @@ func notBegunEnded(ctx context.Context, handle handleSQS) error {
 	for what, ctx := range map[string]context.Context{"cancelled": cancelled, "past its deadline": past, "with less than the reserve left": late} {
 		var in handled
 		begin := time.Now()
-		got, err := handle(&Consumer{Handle: in.handle, Reserve: time.Second}, ctx, batch(consumerCommit("a", 1), consumerCommit("b", 1), consumerCommit("a", 2)))
+		got, err := handle(ctx, &Consumer{Handle: in.handle, Reserve: time.Second}, batch(consumerCommit("a", 1), consumerCommit("b", 1), consumerCommit("a", 2)))
 		if err := firstError(returned(got, err, "m1", "m2", "m3"), in.attempts("a", 0), in.attempts("b", 0)); err != nil {
 			return fmt.Errorf("%s: %w", what, err)
 		}
@@ -562,13 +566,13 @@ func notBegunEnded(ctx context.Context, handle handleSQS) error {
 			return nil
 		}
 	}
-	got, err := handle(&Consumer{Handle: h}, running, batch(consumerCommit("a", 1), consumerCommit("a", 2)))
+	got, err := handle(running, &Consumer{Handle: h}, batch(consumerCommit("a", 1), consumerCommit("a", 2)))
 	return returned(got, err, "m1", "m2")
 }
 
 func noDeadline(ctx context.Context, handle handleSQS) error {
 	in := handled{fail: func(es.Commit) error { time.Sleep(24 * time.Hour); return nil }}
-	got, err := handle(&Consumer{Handle: in.handle}, context.WithoutCancel(ctx), batch(consumerCommit("a", 1), consumerCommit("a", 2)))
+	got, err := handle(context.WithoutCancel(ctx), &Consumer{Handle: in.handle}, batch(consumerCommit("a", 1), consumerCommit("a", 2)))
 	return firstError(returned(got, err), in.order("a", 1, 2))
 }
 
@@ -582,7 +586,7 @@ func nothingOutlives(ctx context.Context, handle handleSQS) error {
 		time.Sleep(time.Minute) // whatever its context says
 		return nil
 	}
-	got, err := handle(&Consumer{Handle: h}, ctx, batch(consumerCommit("a", 1), consumerCommit("b", 1), consumerCommit("b", 2)))
+	got, err := handle(ctx, &Consumer{Handle: h}, batch(consumerCommit("a", 1), consumerCommit("b", 1), consumerCommit("b", 2)))
 	if n := running.Load(); n != 0 {
 		time.Sleep(time.Hour) // until they are done: a bubble has to be empty in the end
 		return fmt.Errorf("%d handlers are running on", n)
@@ -594,18 +598,18 @@ func thereTwice(ctx context.Context, handle handleSQS) error {
 	e := batch(consumerCommit("a", 1), consumerCommit("a", 1), consumerCommit("b", 1))
 	e.Records[1].MessageId = e.Records[0].MessageId
 	var in handled
-	got, err := handle(&Consumer{Handle: in.handle}, ctx, e)
+	got, err := handle(ctx, &Consumer{Handle: in.handle}, e)
 	if err := firstError(returned(got, err), in.order("a", 1, 1)); err != nil {
 		return err
 	}
 	in = handled{fail: func(es.Commit) error { return errHandler }}
-	got, err = handle(&Consumer{Handle: in.handle}, ctx, e)
+	got, err = handle(ctx, &Consumer{Handle: in.handle}, e)
 	return returned(got, err, "m1", "m3")
 }
 
 func noHandler(ctx context.Context, handle handleSQS) error {
 	for _, c := range []*Consumer{{}, nil} {
-		got, err := handle(c, ctx, batch(consumerCommit("a", 1)))
+		got, err := handle(ctx, c, batch(consumerCommit("a", 1)))
 		if !errors.Is(err, es.ErrInvalid) || len(got.BatchItemFailures) > 0 {
 			return fmt.Errorf("%+v: the error is %v, with %v", c, err, got)
 		}
@@ -625,7 +629,7 @@ func noMessages(ctx context.Context, handle handleSQS) error {
 			return err
 		}
 		var in handled
-		if got, err := handle(&Consumer{Handle: in.handle}, ctx, e); !errors.Is(err, es.ErrInvalid) {
+		if got, err := handle(ctx, &Consumer{Handle: in.handle}, e); !errors.Is(err, es.ErrInvalid) {
 			return fmt.Errorf("%s: the answer is %v, and the error %v", body, got, err)
 		}
 	}
@@ -656,7 +660,7 @@ func withoutID(ctx context.Context, handle handleSQS) error {
 
 func refusesEvent(ctx context.Context, handle handleSQS, e events.SQSEvent) error {
 	var in handled
-	got, err := handle(&Consumer{Handle: in.handle}, ctx, e)
+	got, err := handle(ctx, &Consumer{Handle: in.handle}, e)
 	if !errors.Is(err, es.ErrInvalid) {
 		return fmt.Errorf("the answer is %v, and the error %v", got, err)
 	}

@@ -214,13 +214,13 @@ var poisons = map[string]func(r *rand.Rand, body string) string{
 			return m
 		})
 	},
-	"version 0":       func(r *rand.Rand, body string) string { return set(r, body, "version", 0) },
-	"a huge number":   func(r *rand.Rand, body string) string { return set(r, body, "version", values[r.IntN(6)]) },
-	"no events":       func(r *rand.Rand, body string) string { return set(r, body, "events", []any{}) },
-	"too many events": func(r *rand.Rand, body string) string { return set(r, body, "events", make([]any, es.MaxEvents+1)) },
-	"no ID":           func(r *rand.Rand, body string) string { return set(r, body, "id", "") },
-	"a long ID":       func(r *rand.Rand, body string) string { return set(r, body, "id", strings.Repeat("x", es.MaxName+1)) },
-	"another time":    func(r *rand.Rand, body string) string { return set(r, body, "time", values[r.IntN(len(values))]) },
+	"version 0":       func(_ *rand.Rand, body string) string { return set(body, "version", 0) },
+	"a huge number":   func(r *rand.Rand, body string) string { return set(body, "version", values[r.IntN(6)]) },
+	"no events":       func(_ *rand.Rand, body string) string { return set(body, "events", []any{}) },
+	"too many events": func(_ *rand.Rand, body string) string { return set(body, "events", make([]any, es.MaxEvents+1)) },
+	"no ID":           func(_ *rand.Rand, body string) string { return set(body, "id", "") },
+	"a long ID":       func(_ *rand.Rand, body string) string { return set(body, "id", strings.Repeat("x", es.MaxName+1)) },
+	"another time":    func(r *rand.Rand, body string) string { return set(body, "time", values[r.IntN(len(values))]) },
 	"other JSON": func(r *rand.Rand, _ string) string {
 		b, _ := json.Marshal(values[r.IntN(len(values))])
 		return string(b)
@@ -288,13 +288,13 @@ func mutate(r *rand.Rand, body string, change func(any) any) string {
 }
 
 // set gives a member of a message another value, in its envelope if there is one.
-func set(r *rand.Rand, body, member string, value any) string {
+func set(body, member string, value any) string {
 	var m map[string]any
 	if json.Unmarshal([]byte(body), &m) != nil {
 		return body
 	}
 	if inner, ok := m["Message"].(string); ok {
-		m["Message"] = set(r, inner, member, value)
+		m["Message"] = set(inner, member, value)
 	} else {
 		m[member] = value
 	}
