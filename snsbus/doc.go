@@ -57,6 +57,31 @@
 // delivered again. Published is not delivered: a subscription with a broken queue policy
 // loses messages, unless it has a dead-letter queue of its own, which has to be FIFO.
 //
+// # Consuming
+//
+// A Lambda function whose event source is the queue:
+//
+//	consumer := &snsbus.Consumer{Handle: balances.Handle, Logger: slog.Default()}
+//	lambda.Start(consumer.HandleSQS)
+//
+// A batch mixes streams. What fails is returned with all that is behind it in its group and
+// comes again; other groups go on. [Consumer.HandleSQS] has the rules. They need this of
+// what is around the function:
+//
+//   - The event source mapping has ReportBatchItemFailures in its FunctionResponseTypes.
+//     Without it Lambda takes every answer for success, and deletes what failed.
+//   - The queue has a redrive policy to a dead-letter queue, which has to be FIFO as well. A
+//     message that fails each time holds up its group until it has been received as often
+//     as maxReceiveCount says, and comes again after each visibility time-out: with six
+//     times the function's time-out, as Lambda asks for, and five receipts, a time-out of
+//     10 s holds up a stream for five minutes.
+//   - The queue's messages are of this package alone, since another's are malformed and go
+//     the same way. The log says which they are and what is wrong, and not what they hold.
+//
+// A message in the dead-letter queue is a gap in its stream. A projection heals it from the
+// store with the next message of the stream, or in a rebuild; a reactor has missed it until
+// it is moved back, and may then see it after later ones.
+//
 // # Errors
 //
 // [es.ErrRefused] means that the commit was not published, and never will be by this call:
