@@ -6,13 +6,20 @@ GOLANGCI_LINT = go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2
 COVERED   = es examples/org examples/otp
 COVER_MIN = 90
 
-.PHONY: help test engines lint template cover bench ci
+.PHONY: help test explore prove engines lint template cover bench ci
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
 
 test: ## run every test, with the race detector and in random order, on real engines too
 	internal/engines/run go test -race -shuffle=on ./...
+
+# Without the race detector: one goroutine runs at a time, and millions of schedules take their time.
+explore: ## run the protocol through every interleaving, as far as CI goes
+	EXPLORE=ci go test -run '^TestExplore$$' -count=1 -v ./es
+
+prove: ## the same as far as docs/design.md says: hours
+	EXPLORE=all go test -run '^TestExplore$$' -count=1 -timeout=0 -v ./es
 
 engines: ## start the engines, print what to export, and wait for Ctrl-C
 	@internal/engines/run
@@ -48,4 +55,4 @@ cover: ## fail where too few statements of a package are tested
 bench: ## run every benchmark once, so that none rots
 	go test -run='^$$' -bench=. -benchtime=1x ./...
 
-ci: test lint template cover bench ## all of it
+ci: test explore lint template cover bench ## all of it
