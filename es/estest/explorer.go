@@ -132,17 +132,17 @@ func (x *Explorer) Run(ctx context.Context) (Explored, error) {
 		for _, c := range path {
 			w.take(c)
 		}
-		err := x.follow(ctx, w, slices.Clip(path), known, &work)
+		path, err := x.follow(ctx, w, slices.Clip(path), known, &work)
 		done.Schedules++
 		done.States = len(known)
-		done.Steps += len(w.trace)
-		done.Longest = max(done.Longest, len(w.trace))
+		done.Steps += len(path)
+		done.Longest = max(done.Longest, len(path))
 		if w.ended {
 			done.Ends++
 		}
 		w.kill()
 		if err != nil {
-			return done, &Violation{Schedule: w.trace, Err: err}
+			return done, &Violation{Schedule: x.describe(ctx, path), Err: err}
 		}
 		if x.Progress != nil && done.Schedules%10_000 == 0 {
 			x.Progress(done)
@@ -151,13 +151,24 @@ func (x *Explorer) Run(ctx context.Context) (Explored, error) {
 	return done, nil
 }
 
+// describe runs a schedule again and returns what happens in it.
+func (x *Explorer) describe(ctx context.Context, path []choice) []string {
+	w := x.begin(ctx)
+	w.traced = true
+	for _, c := range path {
+		w.take(c)
+	}
+	w.kill()
+	return w.trace
+}
+
 // follow goes on from the end of a path, by the first choice each time, and leaves the others
-// for later.
-func (x *Explorer) follow(ctx context.Context, w *world, path []choice, known map[[16]byte]struct{}, work *[][]choice) error {
+// for later. It returns the path that it went.
+func (x *Explorer) follow(ctx context.Context, w *world, path []choice, known map[[16]byte]struct{}, work *[][]choice) ([]choice, error) {
 	for {
 		state := w.state(ctx)
 		if _, ok := known[state]; ok {
-			return nil
+			return path, nil
 		}
 		known[state] = struct{}{}
 		choices := w.choices()
@@ -169,10 +180,10 @@ func (x *Explorer) follow(ctx context.Context, w *world, path []choice, known ma
 		}
 		if ended {
 			w.ended = true
-			return x.Check(ctx, w.end())
+			return path, x.Check(ctx, w.end())
 		}
 		if x.Shortest {
-			return nil
+			return path, nil
 		}
 		for _, c := range slices.Backward(choices[1:]) {
 			*work = append(*work, append(path, c))
@@ -196,16 +207,18 @@ type world struct {
 	processes []*process
 	back      chan struct{}     // a process gives its turn back
 	names     map[string]string // of commits, by ID
-	content   map[string]string // of commits, by ID: name and all that does not differ from run to run
+	appended  map[string]es.Commit
+	contents  map[string]string // of commits, by ID: name and all that does not differ from run to run
 	streams   []es.StreamID
 	late      []onItsWay
 	faults    int // left
+	traced    bool
 	trace     []string
 	ended     bool
 }
 
 type onItsWay struct {
-	what string
+	call Call
 	land func(context.Context) error
 }
 
@@ -224,7 +237,7 @@ type process struct {
 
 // begin starts all processes, up to their first calls.
 func (x *Explorer) begin(ctx context.Context) *world {
-	w := &world{back: make(chan struct{}), names: map[string]string{}, content: map[string]string{}, faults: x.Faults}
+	w := &world{back: make(chan struct{}), names: map[string]string{}, appended: map[string]es.Commit{}, contents: map[string]string{}, faults: x.Faults}
 	store, publisher := x.New()
 	w.store, w.broker = store, &record{Publisher: publisher}
 	for _, p := range x.Processes {
@@ -290,33 +303,40 @@ func (w *world) take(c choice) {
 		l := w.late[c.late]
 		w.late = slices.Delete(w.late, int(c.late), int(c.late)+1)
 		err := l.land(context.Background())
-		w.trace = append(w.trace, fmt.Sprintf("%s lands: %s", l.what, word(err)))
+		w.tell("%s lands: %s", w.words(l.call), word(err))
 		return
 	}
 	p := w.processes[c.process]
-	line := p.Name + ": " + w.describe(p.call)
+	w.tell("%s: %s", p.Name, w.words(p.call))
 	if c.fault != None {
 		w.faults--
 	}
-	at := len(w.trace)
-	switch c.fault {
-	case late:
-		line += ": no answer"
-	case CrashBefore:
-		line += ": crashes"
-	case LoseBefore:
-		line += ": fails"
-	}
-	w.trace = append(w.trace, line)
+	at := len(w.trace) - 1
 	p.turn <- c.fault
 	<-w.back
-	if p.gone && !p.told.Crashed {
+	if w.traced && p.gone && !p.told.Crashed {
 		w.trace[at] += "; it returns " + cmp.Or(w.plain(p.told.Err), "success")
 	}
 }
 
-// describe returns a call in words that are the same in each run.
-func (w *world) describe(c Call) string {
+// tell adds a line to the trace, and more adds to the last one, if there is one.
+func (w *world) tell(format string, args ...any) {
+	if w.traced {
+		w.trace = append(w.trace, fmt.Sprintf(format, args...))
+	}
+}
+
+func (w *world) more(format string, args ...any) {
+	if w.traced {
+		w.trace[len(w.trace)-1] += fmt.Sprintf(format, args...)
+	}
+}
+
+// words returns a call in words that are the same in each run.
+func (w *world) words(c Call) string {
+	if !w.traced {
+		return ""
+	}
 	s := string(c.Op)
 	if c.Stream != (es.StreamID{}) {
 		s += " " + c.Stream.String()
@@ -330,8 +350,16 @@ func (w *world) describe(c Call) string {
 // name returns what a commit is called, in every run alike.
 func (w *world) name(c es.Commit) string { return cmp.Or(w.names[c.ID], c.ID) }
 
-// digest returns what is in a commit, but for its times and IDs.
-func (w *world) digest(c es.Commit) string {
+// contentOf returns a digest of what is in a commit, but for its times and IDs. It is that of
+// the commit that was appended, whatever has become of it.
+func (w *world) contentOf(c es.Commit) string {
+	content, ok := w.contents[c.ID]
+	if ok {
+		return content
+	}
+	if first, ok := w.appended[c.ID]; ok {
+		c = first
+	}
 	h := sha256.New()
 	_, _ = fmt.Fprintf(h, "%q %d %q %q %q", w.name(c), c.Version, c.Command, w.names[c.Replaces], c.Events)
 	for _, d := range c.Done {
@@ -340,7 +368,8 @@ func (w *world) digest(c es.Commit) string {
 	if c.State != nil {
 		_, _ = fmt.Fprintf(h, "%q %q", c.State.Schema, c.State.Data)
 	}
-	return string(h.Sum(nil))
+	w.contents[c.ID] = string(h.Sum(nil))
+	return w.contents[c.ID]
 }
 
 // plain returns the text of an error, with names in the place of IDs.
@@ -373,17 +402,17 @@ func (w *world) state(ctx context.Context) (sum [16]byte) {
 	}
 	for _, s := range w.streams {
 		for c, err := range w.store.Load(ctx, s, 0) {
-			put(s.String(), fmt.Sprint(c.Version, c.Status), w.content[c.ID], word(err))
+			put(s.String(), fmt.Sprint(c.Version, c.Status), w.contentOf(c), word(err))
 		}
 	}
 	put("published")
 	for _, c := range w.broker.all() {
-		put(w.content[c.ID])
+		put(w.contentOf(c))
 	}
 	put("late")
 	on := make([]string, len(w.late))
 	for i, l := range w.late {
-		on[i] = l.what
+		on[i] = string(l.call.Op) + w.contentOf(l.call.Commit)
 	}
 	slices.Sort(on)
 	put(on...)
@@ -434,7 +463,7 @@ func (p *process) step(op Op, stream es.StreamID, c es.Commit, read bool, do fun
 		if _, ok := p.names[c.ID]; !ok && op == Append {
 			p.made++
 			p.names[c.ID] = fmt.Sprintf("%s's %d", p.Name, p.made)
-			p.content[c.ID] = p.digest(c)
+			p.appended[c.ID] = c
 		}
 		p.call, p.read = Call{Op: op, Stream: stream, Commit: c}, read
 		p.back <- struct{}{}
@@ -442,20 +471,24 @@ func (p *process) step(op Op, stream es.StreamID, c es.Commit, read bool, do fun
 		var err error
 		switch fault {
 		case CrashBefore:
+			p.more(": crashes")
 			runtime.Goexit()
 		case Refuse:
 			err = fmt.Errorf("%s: %w", op, es.ErrRefused)
 		case LoseBefore:
 			err = fmt.Errorf("%s: %w", op, errLost)
 		case late:
-			p.late = append(p.late, onItsWay{p.describe(p.call), do})
+			p.late = append(p.late, onItsWay{p.call, do})
 			err = fmt.Errorf("%s: %w", op, errLost)
 		default:
 			err = do(ctx)
 		}
 		p.saw(word(err))
-		if !read && fault != late {
-			p.trace[len(p.trace)-1] += ": " + word(err)
+		switch {
+		case fault == late:
+			p.more(": no answer")
+		case !read || err != nil:
+			p.more(": %s", word(err))
 		}
 		return err
 	}
@@ -518,7 +551,7 @@ func (s exploredStore) read(ctx context.Context, op Op, stream es.StreamID, comm
 		for i, c := range all {
 			s.saw(fmt.Sprint(c.Stream, c.Version, c.Status, s.name(c)))
 			if i == 0 || op == Load {
-				s.trace[len(s.trace)-1] += fmt.Sprintf(" %d %s (%s)", c.Version, c.Status, s.name(c))
+				s.more(" %d %s (%s)", c.Version, c.Status, s.name(c))
 			}
 			if !yield(c, nil) {
 				return
