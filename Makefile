@@ -6,10 +6,10 @@ GOLANGCI_LINT = go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2
 COVERED   = es examples/org examples/otp
 COVER_MIN = 90
 
-.PHONY: help test explore prove engines lint template cover bench ci
+.PHONY: help test explore prove engines lint template cover bench bench-coldstart package ci
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' Makefile
 
 test: ## run every test, with the race detector and in random order, on real engines too
 	internal/engines/run go test -race -shuffle=on ./...
@@ -54,5 +54,15 @@ cover: ## fail where too few statements of a package are tested
 
 bench: ## run every benchmark once, so that none rots
 	go test -run='^$$' -bench=. -benchtime=1x ./...
+
+bench-coldstart: ## show how long the function takes to start, and how large it is
+	go test -run='^$$' -bench=ColdStart -benchtime=30x ./examples/lambda
+
+# Trimmed paths, no build ID and no version control: the same sources and Go version give the same bytes in any folder.
+package: ## build dist/function.zip for Lambda on arm64
+	@set -eu; tmp=$$(mktemp -d); trap 'rm -rf "$$tmp"' EXIT; \
+	CGO_ENABLED=0 GOOS=linux GOARCH=arm64 go build -trimpath -buildvcs=false -tags lambda.norpc -ldflags='-s -w -buildid=' \
+		-o "$$tmp/bootstrap" ./examples/lambda; \
+	go run ./internal/zip dist/function.zip "$$tmp/bootstrap"
 
 ci: test explore lint template cover bench ## all of it

@@ -1,0 +1,163 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// Whatever is missing is said at once, and the program ends before it asks for an event.
+func TestMissingVariables(t *testing.T) {
+	bin := filepath.Join(t.TempDir(), "bootstrap")
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", bin, ".").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	run := func(env ...string) (string, int) {
+		t.Helper()
+		asked := make(chan struct{}, 1)
+		api := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+			select {
+			case asked <- struct{}{}:
+			default:
+			}
+		}))
+		defer api.Close()
+		cmd := exec.CommandContext(t.Context(), bin)
+		cmd.Env = append(env, "AWS_LAMBDA_RUNTIME_API="+api.Listener.Addr().String())
+		out, err := cmd.CombinedOutput()
+		exit, ok := errors.AsType[*exec.ExitError](err)
+		if !ok {
+			t.Fatalf("it ended with %v\n%s", err, out)
+		}
+		if len(asked) > 0 {
+			t.Error("it asked for an event")
+		}
+		return string(out), exit.ExitCode()
+	}
+
+	out, code := run()
+	if code != 1 {
+		t.Errorf("exit code %d\n%s", code, out)
+	}
+	for _, name := range []string{"EVENT_TABLE", "VIEW_TABLE", "TOPIC_ARN", "OTP_KEY", "TOKEN_KEY", "PUBLIC_URL", "SENDER", "AWS_REGION"} {
+		if !strings.Contains(out, name+": is not set") {
+			t.Errorf("%s is not named:\n%s", name, out)
+		}
+	}
+	if strings.Contains(out, "LOG_LEVEL") {
+		t.Errorf("LOG_LEVEL need not be set:\n%s", out)
+	}
+
+	const secret = "not-a-key"
+	out, code = run("EVENT_TABLE=events", "VIEW_TABLE=v!", "TOPIC_ARN=arn:aws:sns:eu-central-1:123456789012:standard", "OTP_KEY="+secret,
+		"TOKEN_KEY=c2hvcnQ=", "PUBLIC_URL=leftfold.example", "SENDER=pigeon", "LOG_LEVEL=loud", "AWS_REGION=eu-central-1")
+	for _, name := range []string{"VIEW_TABLE", "TOPIC_ARN", "OTP_KEY", "TOKEN_KEY", "PUBLIC_URL", "SENDER", "LOG_LEVEL"} {
+		if !strings.Contains(out, name+": ") {
+			t.Errorf("%s is not named:\n%s", name, out)
+		}
+	}
+	if code != 1 || strings.Contains(out, "EVENT_TABLE") || strings.Contains(out, "AWS_REGION") || strings.Contains(out, secret) {
+		t.Errorf("exit code %d\n%s", code, out)
+	}
+}
+
+// env sets the environment of a function that is deployed well, with its endpoint.
+func env(t *testing.T, endpoint string) func(string) string {
+	vars := make(map[string]string)
+	for _, v := range deployed() {
+		name, value, _ := strings.Cut(v, "=")
+		vars[name] = value
+		t.Setenv(name, value) // the SDK reads its own
+	}
+	t.Setenv("AWS_ENDPOINT_URL_DYNAMODB", endpoint)
+	t.Setenv("AWS_ENDPOINT_URL_SNS", endpoint)
+	return func(name string) string { return vars[name] }
+}
+
+// Each client makes one call while the function starts: about a table's view and about the topic.
+func TestWarm(t *testing.T) {
+	var mu sync.Mutex
+	var calls []string
+	cloud := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		mu.Lock()
+		defer mu.Unlock()
+		calls = append(calls, r.Header.Get("X-Amz-Target")+" "+string(body))
+		(&runtimeAPI{}).ServeHTTP(w, r)
+	}))
+	defer cloud.Close()
+	var logs bytes.Buffer
+	if _, err := assemble(t.Context(), env(t, cloud.URL), &logs); err != nil {
+		t.Fatal(err)
+	}
+	if len(calls) != 2 {
+		t.Fatalf("%d calls: %q", len(calls), calls)
+	}
+	all := strings.Join(calls, "\n")
+	for _, want := range []string{"DynamoDB_20120810.GetItem", `"TableName":"views"`, "GetTopicAttributes", "leftfold.fifo"} {
+		if !strings.Contains(all, want) {
+			t.Errorf("no %s in %s", want, all)
+		}
+	}
+	if logs.Len() > 0 {
+		t.Errorf("logs: %s", &logs)
+	}
+}
+
+// A client that cannot be warmed is logged, and nothing more: the function starts.
+func TestWarmFails(t *testing.T) {
+	cloud := httptest.NewServer(http.NotFoundHandler())
+	cloud.Close()
+	var logs bytes.Buffer
+	f, err := assemble(t.Context(), env(t, cloud.URL), &logs)
+	if err != nil || f == nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{`"client":"dynamodb"`, `"client":"sns"`, `"level":"WARN"`} {
+		if !strings.Contains(logs.String(), want) {
+			t.Errorf("no %s in the logs:\n%s", want, &logs)
+		}
+	}
+}
+
+// Clients are warmed at the same time, and have two seconds for it.
+func TestWarmWithin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		begin := time.Now()
+		hang := func(ctx context.Context) error {
+			<-ctx.Done()
+			return ctx.Err()
+		}
+		warm(t.Context(), slog.New(slog.DiscardHandler), map[string]func(context.Context) error{"a": hang, "b": hang})
+		if took := time.Since(begin); took != 2*time.Second {
+			t.Errorf("it took %v", took)
+		}
+	})
+}
+
+func TestSenders(t *testing.T) {
+	cloud := httptest.NewServer(&runtimeAPI{})
+	defer cloud.Close()
+	getenv := env(t, cloud.URL)
+	for _, sender := range []string{"log", "sns", "smtp://user:password@mail.example?from=codes@example.com"} {
+		if _, err := assemble(t.Context(), func(name string) string {
+			if name == "SENDER" {
+				return sender
+			}
+			return getenv(name)
+		}, io.Discard); err != nil {
+			t.Errorf("%s: %v", sender, err)
+		}
+	}
+}
