@@ -45,9 +45,9 @@ func ReadConfig(getenv func(string) string, required ...string) (Config, error) 
 		name string
 		read func(string) error
 	}{
-		{"EVENT_TABLE", pattern(&c.EventTable, `[a-zA-Z0-9_.-]{3,255}`, "the name of a DynamoDB table")},
-		{"VIEW_TABLE", pattern(&c.ViewTable, `[a-zA-Z0-9_.-]{3,255}`, "the name of a DynamoDB table")},
-		{"TOPIC_ARN", pattern(&c.TopicARN, `arn:[a-z-]+:sns:[a-z0-9-]+:[0-9]{12}:[a-zA-Z0-9_-]{1,251}\.fifo`, "the ARN of an SNS FIFO topic")},
+		{"EVENT_TABLE", pattern(&c.EventTable, `([a-zA-Z0-9_.-]+)`, 3, 255, "the name of a DynamoDB table")},
+		{"VIEW_TABLE", pattern(&c.ViewTable, `([a-zA-Z0-9_.-]+)`, 3, 255, "the name of a DynamoDB table")},
+		{"TOPIC_ARN", pattern(&c.TopicARN, `arn:[a-z-]+:sns:[a-z0-9-]+:[0-9]{12}:([a-zA-Z0-9_-]+)\.fifo`, 1, 251, "the ARN of an SNS FIFO topic")},
 		{"OTP_KEY", key(&c.OTPKey, otp.MinKey)},
 		{"TOKEN_KEY", key(&c.TokenKey, minTokenKey)},
 		{"PUBLIC_URL", func(s string) error {
@@ -88,9 +88,12 @@ func ReadConfig(getenv func(string) string, required ...string) (Config, error) 
 	return c, errors.Join(errs...)
 }
 
-func pattern(to *string, expr, what string) func(string) error {
+// pattern takes what matches, if the group in it has the right length: a repetition of that many
+// would make the expression a thousand times larger, and compiling it the slowest part of a start.
+func pattern(to *string, expr string, least, most int, what string) func(string) error {
 	return func(s string) error {
-		if !regexp.MustCompile(`^(?:` + expr + `)$`).MatchString(s) {
+		found := regexp.MustCompile(`^(?:` + expr + `)$`).FindStringSubmatch(s)
+		if found == nil || len(found[1]) < least || len(found[1]) > most {
 			return errors.New("must be " + what)
 		}
 		*to = s

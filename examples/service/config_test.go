@@ -53,6 +53,17 @@ func TestReadConfig(t *testing.T) {
 		}
 	}
 
+	// The longest and shortest names.
+	for name, values := range map[string][]string{
+		"EVENT_TABLE": {"a.b", strings.Repeat("x", 255)},
+		"TOPIC_ARN":   {"arn:aws-us-gov:sns:us-gov-west-1:123456789012:e.fifo", "arn:aws:sns:eu-central-1:123456789012:" + strings.Repeat("x", 251) + ".fifo"},
+	} {
+		for _, value := range values {
+			_, err := service.ReadConfig(env(map[string]string{name: value}))
+			is.NoErr(err)
+		}
+	}
+
 	// A program that needs nothing gets by with nothing.
 	c, err = service.ReadConfig(env(nil))
 	is.NoErr(err)
@@ -73,10 +84,11 @@ func TestReadConfigSaysAllThatIsWrong(t *testing.T) {
 	for name, values := range map[string][]string{
 		"EVENT_TABLE": {"ab", "a table", "tables/events"},
 		"VIEW_TABLE":  {strings.Repeat("x", 256)},
-		"TOPIC_ARN":   {"events", "arn:aws:sns:eu-central-1:123456789012:events", "arn:aws:sqs:eu-central-1:123456789012:events.fifo"},
-		"OTP_KEY":     {"!", "c2hvcnQ=", base64.StdEncoding.EncodeToString(make([]byte, 31))},
-		"TOKEN_KEY":   {"secret-secret-secret-secret-sec!", "c2hvcnQ="},
-		"PUBLIC_URL":  {"example.com", "ftp://example.com", "https://", "https://jane:hunter2@example.com", "https://example.com?x=y", ":"},
+		"TOPIC_ARN": {"events", "arn:aws:sns:eu-central-1:123456789012:events", "arn:aws:sqs:eu-central-1:123456789012:events.fifo",
+			"arn:aws:sns:eu-central-1:123456789012:.fifo", "arn:aws:sns:eu-central-1:123456789012:" + strings.Repeat("x", 252) + ".fifo"},
+		"OTP_KEY":    {"!", "c2hvcnQ=", base64.StdEncoding.EncodeToString(make([]byte, 31))},
+		"TOKEN_KEY":  {"secret-secret-secret-secret-sec!", "c2hvcnQ="},
+		"PUBLIC_URL": {"example.com", "ftp://example.com", "https://", "https://jane:hunter2@example.com", "https://example.com?x=y", ":"},
 		"SENDER": {"mail", "smtp://", "smtp://hunter2@mail.example.com", "smtp://jane:hunter2@mail.example.com?from=jane", "smtp://jane:hunter2@mail.example.com/x?from=a@b.c",
 			"smtp://jane:hunter2@mail.example.com:port?from=a@b.c", "smtps://mail.example.com?from=a@b.c"},
 		"LOG_LEVEL": {"loud", "info+1"},
