@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"time"
 	"unicode/utf8"
@@ -148,6 +149,9 @@ func (c Commit) validate() error {
 	}
 	if n := len(c.Events); n == 0 || n > MaxEvents {
 		return fmt.Errorf("%w: %d events, 1 to %d are allowed", ErrInvalid, n, MaxEvents)
+	}
+	if c.Last() < c.Version {
+		return fmt.Errorf("%w: the version of its last event is above %d", ErrInvalid, uint64(math.MaxUint64))
 	}
 	for i, e := range c.Events {
 		if err := validateName("event type", e.Type, MaxName); err != nil {

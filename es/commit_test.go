@@ -2,6 +2,7 @@ package es_test
 
 import (
 	"errors"
+	"math"
 	"strings"
 	"testing"
 
@@ -43,6 +44,7 @@ func TestCommitValidate(t *testing.T) {
 	for says, spoil := range map[string]func(*es.Commit){
 		"ID is empty":                                   func(c *es.Commit) { c.Stream.ID = "" },
 		"version is 0":                                  func(c *es.Commit) { c.Version = 0 },
+		"the version of its last event is above":        func(c *es.Commit) { c.Version = math.MaxUint64 },
 		"commit ID is empty":                            func(c *es.Commit) { c.ID = "" },
 		"commit ID has 129 bytes":                       func(c *es.Commit) { c.ID = strings.Repeat("x", 129) },
 		"command name has 129 bytes":                    func(c *es.Commit) { c.Command = strings.Repeat("x", 129) },

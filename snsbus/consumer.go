@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math"
 	"runtime/debug"
 	"strings"
 	"sync"
@@ -150,10 +149,6 @@ func unwrap(body string) (es.Commit, error) {
 		body = *envelope.Message
 	}
 	c, err := decode(body)
-	if err == nil && c.Last() < c.Version {
-		// A projection would take it for one that it has already.
-		err = fmt.Errorf("message: %w: the version of its last event is above %d", es.ErrInvalid, uint64(math.MaxUint64))
-	}
 	return c, unquoted(err)
 }
 
