@@ -146,3 +146,137 @@ func TestExplore(t *testing.T) {
 		})
 	}
 }
+
+// readSide is a broker that remembers, and the views that processes make of what it delivers.
+type readSide struct {
+	published []es.Commit
+	views     memory.Views[[]string]
+	shown     []es.View[[]string] // every view that there ever was
+}
+
+func (r *readSide) Publish(_ context.Context, c es.Commit) error {
+	r.published = append(r.published, c)
+	return nil
+}
+
+func (r *readSide) Published() []es.Commit { return r.published }
+
+// Get and Put are the views as a process sees them.
+func (r *readSide) Get(ctx context.Context, stream es.StreamID) (view es.View[[]string], err error) {
+	err = estest.Step(ctx, "get view", false, func(ctx context.Context) (string, error) {
+		var err error
+		view, err = r.views.Get(ctx, stream)
+		return fmt.Sprint(view.Version, view.Value), err
+	})
+	return view, err
+}
+
+func (r *readSide) Put(ctx context.Context, stream es.StreamID, view es.View[[]string], old uint64) error {
+	return estest.Step(ctx, "put view", true, func(ctx context.Context) (string, error) {
+		err := r.views.Put(ctx, stream, view, old)
+		if err == nil {
+			r.shown = append(r.shown, view)
+		}
+		return fmt.Sprint("version ", view.Version), err
+	})
+}
+
+func (r *readSide) projection(s es.Store, v es.Views[[]string]) *es.Projection[[]string, done] {
+	return &es.Projection[[]string, done]{Category: diary.Category, Fold: diary.Fold, Events: diary.Events, Views: v, Store: s}
+}
+
+// subscriber receives a few messages, at any time and in their order; one that it fails to handle
+// comes again. If it starts behind others, these messages are lost.
+func subscriber(now **readSide, name string, from, receives int) estest.Process {
+	return estest.Process{Name: name, Run: func(ctx context.Context, s es.Store, _ es.Publisher) error {
+		next, r := from, *now
+		for range receives {
+			var message *es.Commit
+			if err := estest.Step(ctx, "receive", false, func(context.Context) (string, error) {
+				if next >= len(r.published) {
+					return "nothing", nil
+				}
+				message = &r.published[next]
+				return fmt.Sprint("version ", message.Version), nil
+			}); err != nil || message == nil {
+				continue
+			}
+			if r.projection(s, r).Handle(ctx, *message) == nil {
+				next++
+			}
+		}
+		return nil
+	}}
+}
+
+// check delivers what is left, and demands that the view is the fold of the store, and that
+// nothing else was ever shown.
+func (r *readSide) check(ctx context.Context, end *estest.End, writers ...string) error {
+	if err := protocolHolds(writers...)(ctx, end); err != nil {
+		return err
+	}
+	for _, c := range r.published {
+		if err := r.projection(end.Store, &r.views).Handle(ctx, c); err != nil {
+			return err
+		}
+	}
+	history, version, err := es.Load(ctx, patient(end.Store, nil), &diary, "1")
+	if err != nil {
+		return err
+	}
+	view, err := r.views.Get(ctx, theDiary)
+	if err != nil || view.Version != version || !slices.Equal(view.Value, history) {
+		return fmt.Errorf("the view is %v, the history %v, %w", view, history, err)
+	}
+	last := uint64(0)
+	for _, v := range r.shown {
+		if v.Version > version || !slices.Equal(v.Value, history[:v.Version]) || v.Version < last {
+			return fmt.Errorf("there was a view %v after version %d, and the history is %v", v, last, history)
+		}
+		last = v.Version
+	}
+	return nil
+}
+
+// twice is a writer of two commands.
+func twice(first, second string) estest.Process {
+	return estest.Process{Name: first + second, Run: func(ctx context.Context, s es.Store, p es.Publisher) error {
+		return errors.Join(writer(first).Run(ctx, s, p), writer(second).Run(ctx, s, p))
+	}}
+}
+
+// Views follow, whatever happens to those who write, and to those who read.
+func TestExploreReadSide(t *testing.T) {
+	for _, row := range []struct {
+		name      string
+		faults    int
+		writers   []string // whose commands are named like them
+		processes func(**readSide) []estest.Process
+	}{
+		{"two writers", 0, []string{"a", "b"}, func(r **readSide) []estest.Process {
+			return []estest.Process{writer("a"), writer("b"), subscriber(r, "s", 0, 2)}
+		}},
+		{"two subscribers", 1, nil, func(r **readSide) []estest.Process {
+			return []estest.Process{twice("a", "b"), subscriber(r, "s", 0, 2), subscriber(r, "t", 0, 1)}
+		}},
+		{"a message is lost", 2, nil, func(r **readSide) []estest.Process {
+			return []estest.Process{twice("a", "b"), subscriber(r, "s", 1, 2)}
+		}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			var r *readSide // of the schedule that runs
+			explore(t, &estest.Explorer{
+				New: func() (es.Store, es.Publisher) {
+					r = new(readSide)
+					return new(memory.Store), r
+				},
+				Processes: row.processes(&r), Faults: row.faults,
+				State: func() string {
+					view, err := r.views.Get(context.Background(), theDiary)
+					return fmt.Sprint(view, err, r.shown)
+				},
+				Check: func(ctx context.Context, end *estest.End) error { return r.check(ctx, end, row.writers...) },
+			})
+		})
+	}
+}

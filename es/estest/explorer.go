@@ -43,6 +43,10 @@ type Explorer struct {
 	// Processes are what runs. What New returns reaches them disturbed.
 	Processes []Process
 
+	// State, if set, returns what the processes share besides the store and what was published:
+	// views, for instance. It is compared with that of other schedules.
+	State func() string
+
 	// Faults is how many faults there are in a schedule, at most.
 	Faults int
 
@@ -166,7 +170,7 @@ func (x *Explorer) describe(ctx context.Context, path []choice) []string {
 // for later. It returns the path that it went.
 func (x *Explorer) follow(ctx context.Context, w *world, path []choice, known map[[16]byte]struct{}, work *[][]choice) ([]choice, error) {
 	for {
-		state := w.state(ctx)
+		state := w.state(ctx, x.State)
 		if _, ok := known[state]; ok {
 			return path, nil
 		}
@@ -226,13 +230,14 @@ type onItsWay struct {
 type process struct {
 	*world
 	Process
-	turn chan Fault
-	call Call
-	read bool      // what the call is
-	gone bool      // it has returned or crashed
-	seen hash.Hash // of all answers so far
-	made int       // commits
-	told Told
+	turn  chan Fault
+	call  Call
+	read  bool      // what the call is
+	gone  bool      // it has returned or crashed
+	seen  hash.Hash // of all answers so far
+	made  int       // commits
+	turns bool      // it is its turn
+	told  Told
 }
 
 // begin starts all processes, up to their first calls.
@@ -245,7 +250,7 @@ func (x *Explorer) begin(ctx context.Context) *world {
 		w.processes = append(w.processes, p)
 		go func() {
 			defer func() { p.gone = true; w.back <- struct{}{} }()
-			err := p.Run(ctx, exploredStore{p}, exploredPublisher{p})
+			err := p.Run(context.WithValue(ctx, processKey{}, p), exploredStore{p}, exploredPublisher{p})
 			p.told = Told{Err: err}
 		}()
 		<-w.back
@@ -385,7 +390,7 @@ func (w *world) plain(err error) string {
 }
 
 // state returns a digest of everything that decides what can follow.
-func (w *world) state(ctx context.Context) (sum [16]byte) {
+func (w *world) state(ctx context.Context, more func() string) (sum [16]byte) {
 	h := sha256.New()
 	put := func(parts ...string) {
 		for _, p := range parts {
@@ -417,6 +422,9 @@ func (w *world) state(ctx context.Context) (sum [16]byte) {
 	slices.Sort(on)
 	put(on...)
 	put(fmt.Sprint(w.faults))
+	if more != nil {
+		put(more())
+	}
 	copy(sum[:], h.Sum(nil))
 	return sum
 }
@@ -481,7 +489,9 @@ func (p *process) step(op Op, stream es.StreamID, c es.Commit, read bool, do fun
 			p.late = append(p.late, onItsWay{p.call, do})
 			err = fmt.Errorf("%s: %w", op, errLost)
 		default:
+			p.turns = true
 			err = do(ctx)
+			p.turns = false
 		}
 		p.saw(word(err))
 		switch {
@@ -492,6 +502,27 @@ func (p *process) step(op Op, stream es.StreamID, c es.Commit, read bool, do fun
 		}
 		return err
 	}
+}
+
+type processKey struct{}
+
+// Step makes a call of anything else one for which a process waits until it is its turn, and
+// which meets faults as those of the store and the publisher do: of views, or of a queue. The
+// context must be that of the process, or come from it. Do makes the call and returns what the
+// process knows afterwards, in words; if it is a write, it may come late.
+func Step(ctx context.Context, what string, write bool, do func(context.Context) (answer string, err error)) error {
+	p, ok := ctx.Value(processKey{}).(*process)
+	if !ok {
+		return fmt.Errorf("step %s: %w: the context is not that of a process of an explorer", what, es.ErrInvalid)
+	}
+	return p.step(Op(what), es.StreamID{}, es.Commit{}, !write, func(ctx context.Context) error {
+		answer, err := do(ctx)
+		if p.turns {
+			p.saw(answer)
+			p.more(": %s", answer)
+		}
+		return err
+	})(ctx)
 }
 
 // saw adds an answer to what the process knows.
