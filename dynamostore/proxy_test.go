@@ -32,9 +32,11 @@ const (
 	transaction  fault = "transaction conflict"   // likewise
 	brokenBody   fault = "broken body"            // with effect
 	brokenBefore fault = "broken body, no effect" // without
+	noBody       fault = "no body"                // 200 and nothing more, with effect
+	noBodyBefore fault = "no body, no effect"     // without
 )
 
-var allFaults = []fault{lostBefore, lostAfter, lateBy1, lateForever, serverError, serverAfter, throttled, transaction, brokenBody, brokenBefore}
+var allFaults = []fault{lostBefore, lostAfter, lateBy1, lateForever, serverError, serverAfter, throttled, transaction, brokenBody, brokenBefore, noBody, noBodyBefore}
 
 // proxy stands between the SDK and the engine. The plan says what happens to the
 // n-th request, counted from 1.
@@ -132,6 +134,14 @@ func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		answer(400, "ProvisionedThroughputExceededException")
 	case transaction:
 		answer(400, "TransactionConflictException")
+	case noBody, noBodyBefore:
+		if f == noBody {
+			discard()
+		}
+		w.WriteHeader(http.StatusOK)
+		if n%2 == 0 {
+			w.(http.Flusher).Flush() // of a length that is not said
+		}
 	case brokenBody, brokenBefore:
 		if f == brokenBody {
 			discard()

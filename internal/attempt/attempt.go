@@ -4,9 +4,11 @@
 package attempt
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptrace"
@@ -120,11 +122,39 @@ type doer struct {
 
 func (d doer) Do(r *http.Request) (*http.Response, error) {
 	d.sent.Store(true)
-	return d.Client.Do(r.WithContext(httptrace.WithClientTrace(r.Context(), &httptrace.ClientTrace{
+	res, err := d.Client.Do(r.WithContext(httptrace.WithClientTrace(r.Context(), &httptrace.ClientTrace{
 		GetConn: func(string) { d.traced.Store(true) },
 		GotConn: func(httptrace.GotConnInfo) { d.connected.Store(true) },
 	})))
+	if err != nil || res.StatusCode != http.StatusOK {
+		return res, err
+	}
+	return withBody(res)
 }
+
+// withBody returns a response that has a body. One without is no answer of a service, but
+// the SDK would take it for one that says nothing: a write that succeeded, or a
+// query that found nothing.
+func withBody(res *http.Response) (*http.Response, error) {
+	if res.ContentLength > 0 {
+		return res, nil
+	}
+	body := bufio.NewReader(res.Body) // of a length that is not said
+	if _, err := body.Peek(1); err != nil {
+		if errors.Is(err, io.EOF) {
+			err = errNoBody
+		}
+		return nil, errors.Join(err, res.Body.Close())
+	}
+	res.Body = struct {
+		io.Reader
+		io.Closer
+	}{body, res.Body}
+	return res, nil
+}
+
+// errNoBody is the answer of somebody between us and the service.
+var errNoBody = errors.New("the answer has no body")
 
 // pause waits before the n-th repeat: at random, up to 25 ms, then 50, 100, 200.
 func pause(ctx context.Context, n int) error {

@@ -178,6 +178,16 @@ func TestHowFar(t *testing.T) {
 			_ = post(ctx, http.DefaultClient, mute.URL) // for credentials, say
 			return post(ctx, w.Through(http.DefaultClient), closed)
 		}},
+		"answered 200 without a body": {false, func(ctx context.Context, w *Way) error {
+			empty := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+			defer empty.Close()
+			return post(ctx, w.Through(http.DefaultClient), empty.URL)
+		}},
+		"answered 200 without a body of a length that is not said": {false, func(ctx context.Context, w *Way) error {
+			empty := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.(http.Flusher).Flush() }))
+			defer empty.Close()
+			return post(ctx, w.Through(http.DefaultClient), empty.URL)
+		}},
 		"moved on to where nobody listens": {false, func(ctx context.Context, w *Way) error {
 			moved := httptest.NewServer(http.RedirectHandler(closed, http.StatusTemporaryRedirect))
 			defer moved.Close()
@@ -192,5 +202,34 @@ func TestHowFar(t *testing.T) {
 				t.Errorf("%d attempts, certain: %v; %v", n, certain, err)
 			}
 		})
+	}
+}
+
+// A body comes through whole, and an answer that is an error needs none.
+func TestBodies(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/flushed":
+			w.(http.Flusher).Flush()
+		case "/refused":
+			w.WriteHeader(http.StatusForbidden)
+			return
+		}
+		_, _ = io.WriteString(w, "body")
+	}))
+	defer server.Close()
+	for path, want := range map[string]string{"/": "body", "/flushed": "body", "/refused": ""} {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res, err := new(Way).Through(http.DefaultClient).Do(r)
+		if err != nil {
+			t.Fatal(path, err)
+		}
+		body, err := io.ReadAll(res.Body)
+		if err := errors.Join(err, res.Body.Close()); err != nil || string(body) != want {
+			t.Errorf("%s: %q, %v", path, body, err)
+		}
 	}
 }
