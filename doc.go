@@ -49,14 +49,16 @@
 //     publisher or views, and tests for your own aggregates.
 //   - [github.com/leftfold/leftfold/dynamostore]: the store and the read database
 //     on DynamoDB.
-//   - [github.com/leftfold/leftfold/snsbus]: the place of the broker on SNS FIFO
-//     and SQS FIFO.
+//   - [github.com/leftfold/leftfold/snsbus]: the broker on SNS FIFO, and the SQS
+//     FIFO side that a Lambda function consumes.
 //
 // The reference system, a small service in the folder examples:
 //
 //   - examples/org and examples/otp: two domains, a company profile and one-time
 //     passwords: events, fold and decisions, and no I/O.
 //   - examples/service: the HTTP handler, projections and reactors.
+//   - examples/lambda: the service as one Lambda function, and examples/deploy, the
+//     template that deploys it.
 //   - examples/local: the service as a local server, with nothing to set up:
 //     go run ./examples/local
 //
