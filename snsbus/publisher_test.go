@@ -229,7 +229,7 @@ func manyTypes() []es.Event {
 
 // Different streams are in different groups, and each is one that SNS takes.
 func TestGroups(t *testing.T) {
-	long := strings.Repeat("x", 124)
+	long, streams := strings.Repeat("x", 124), map[string]es.StreamID{}
 	for _, row := range []struct {
 		stream es.StreamID
 		own    bool // its name is its group
@@ -238,11 +238,18 @@ func TestGroups(t *testing.T) {
 		{es.StreamID{Category: "org", ID: "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"}, true},
 		{es.StreamID{Category: "org", ID: long}, true},
 		{es.StreamID{Category: "org", ID: long + "y"}, false},
+		{es.StreamID{Category: "org", ID: long + "z"}, false},
+		{es.StreamID{Category: "or", ID: long + "gy"}, false},
 		{es.StreamID{Category: "org", ID: "a b"}, false},
+		{es.StreamID{Category: "org", ID: "a  b"}, false},
 		{es.StreamID{Category: "org", ID: "ü"}, false},
 		{es.StreamID{Category: "ü", ID: "1"}, false},
 	} {
 		group := groupOf(row.stream)
+		if other, ok := streams[group]; ok {
+			t.Errorf("streams %q and %q are both in group %q", other, row.stream, group)
+		}
+		streams[group] = row.stream
 		if (group == row.stream.String()) != row.own || !plain(group) || !row.own && strings.Contains(group, "/") {
 			t.Errorf("stream %q is in group %q", row.stream, group)
 		}

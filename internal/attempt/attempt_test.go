@@ -188,6 +188,10 @@ func TestHowFar(t *testing.T) {
 			defer empty.Close()
 			return post(ctx, w.Through(http.DefaultClient), empty.URL)
 		}},
+		"answered on a way that is not known": {false, func(ctx context.Context, w *Way) error {
+			_ = post(ctx, w.Through(http.DefaultClient), closed)
+			return answered(500, "internal")
+		}},
 		"moved on to where nobody listens": {false, func(ctx context.Context, w *Way) error {
 			moved := httptest.NewServer(http.RedirectHandler(closed, http.StatusTemporaryRedirect))
 			defer moved.Close()
