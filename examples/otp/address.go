@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
-
-	"github.com/nyaruka/phonenumbers"
 )
 
 // Channel is a way to send a code.
@@ -96,11 +94,11 @@ func newPhone(to string) (Address, error) {
 	if !plus || len(to) > maxPhone || strings.ContainsFunc(rest, strange) {
 		return Address{}, wrong
 	}
-	n, err := phonenumbers.Parse(to, phonenumbers.UNKNOWN_REGION)
-	if err != nil || !phonenumbers.IsValidNumber(n) {
+	number, ok := e164(strings.NewReplacer(" ", "", ".", "", "-", "", "(", "", ")", "").Replace(rest))
+	if !ok {
 		return Address{}, wrong
 	}
-	return Address{SMS, phonenumbers.Format(n, phonenumbers.E164)}, nil
+	return Address{SMS, "+" + number}, nil
 }
 
 // validEmail reports whether s matches the pattern of the HTML standard:
