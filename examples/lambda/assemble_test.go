@@ -143,6 +143,22 @@ func TestWarmWithin(t *testing.T) {
 		if took := time.Since(begin); took != 2*time.Second {
 			t.Errorf("it took %v", took)
 		}
+		// Each of these waits for the other.
+		var logs bytes.Buffer
+		meet := make(chan struct{})
+		call := func(ctx context.Context) error {
+			select {
+			case meet <- struct{}{}:
+			case <-meet:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+			return nil
+		}
+		warm(t.Context(), slog.New(slog.NewJSONHandler(&logs, nil)), map[string]func(context.Context) error{"a": call, "b": call})
+		if logs.Len() > 0 {
+			t.Errorf("one after the other: %s", &logs)
+		}
 	})
 }
 

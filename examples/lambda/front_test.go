@@ -49,8 +49,8 @@ type front struct {
 	serve               func(*testing.T, front, http.Handler, call) answer
 }
 
-// direct is the way that the others are compared with, for a domain.
-func direct(domain string) front { return front{"net/http", domain, "", overTCP} }
+// direct is the way that the others are compared with.
+var direct = front{"net/http", "api.example.com", "", overTCP}
 
 var fronts = []front{
 	{"HTTP API", "abc123.execute-api.eu-central-1.amazonaws.com", "$default", overV2},
@@ -311,7 +311,7 @@ func TestSameRequest(t *testing.T) {
 			c.method = "GET"
 		}
 		for _, f := range fronts {
-			t.Run(f.name+"/"+c.name, func(t *testing.T) { compare(t, f.serve(t, f, echo, c), direct(f.domain).serve(t, f, echo, c)) })
+			t.Run(f.name+"/"+c.name, func(t *testing.T) { compare(t, f.serve(t, f, echo, c), overTCP(t, f, echo, c)) })
 		}
 	}
 }
@@ -325,9 +325,25 @@ func TestLost(t *testing.T) {
 	}
 	segments := http.NewServeMux()
 	segments.HandleFunc("/{id}", func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, r.PathValue("id")) })
-	for _, f := range append(fronts[2:], direct("x")) {
+	for _, f := range append(fronts[2:], direct) {
 		if got := f.serve(t, f, segments, call{method: "GET", target: "/a%2Fb"}); got.body != "a/b" {
 			t.Errorf("%s: %d %q", f.name, got.status, got.body)
+		}
+	}
+}
+
+// The stage is taken from the front of the path, where it is.
+func TestStage(t *testing.T) {
+	for _, row := range []struct{ path, stage, want string }{
+		{"/prod/orgs/1", "prod", "/orgs/1"}, {"/prod/prod/1", "prod", "/prod/1"}, {"/prod/", "prod", "/"}, {"/prod", "prod", "/"},
+		{"/production/1", "prod", "/production/1"}, {"/orgs/1", "prod", "/orgs/1"}, {"/orgs/1", "$default", "/orgs/1"}, {"", "$default", "/"}, {"/orgs/1", "", "/orgs/1"},
+	} {
+		var e events.APIGatewayV2HTTPRequest
+		e.Version, e.RawPath, e.RequestContext.Stage = "2.0", row.path, row.stage
+		var seen string
+		invokeWith(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { seen = r.URL.Path }), e, new(any))
+		if seen != row.want {
+			t.Errorf("%s of the stage %s is %s, want %s", row.path, row.stage, seen, row.want)
 		}
 	}
 }
@@ -354,7 +370,7 @@ func TestSameAnswer(t *testing.T) {
 		for _, method := range []string{"GET", "HEAD"} {
 			for _, f := range fronts {
 				t.Run(f.name+"/"+name+"/"+method, func(t *testing.T) {
-					want := direct(f.domain).serve(t, f, h, call{method: method, target: "/"})
+					want := overTCP(t, f, h, call{method: method, target: "/"})
 					got := f.serve(t, f, h, call{method: method, target: "/"})
 					if got.header.Get("Content-Length") == "" {
 						want.header.Del("Content-Length") // the server of package http counts; so do the gateways
@@ -517,7 +533,7 @@ func TestSameAPI(t *testing.T) {
 				c.name = row.name
 				return f.serve(t, f, sys, c)
 			}
-			want := serve(t, direct("x"))
+			want := serve(t, direct)
 			if want.status != row.status {
 				t.Fatalf("status %d, want %d: %s", want.status, row.status, want.body)
 			}

@@ -99,6 +99,9 @@ func TestUnknownKinds(t *testing.T) {
 		"REST API without a method": `{"path":"/","requestContext":{"resourceId":"x"}}`,
 		"another event of a bus":    `{"source":"aws.ec2","detail-type":"Scheduled Event"}`,
 		"another type on a bus":     `{"source":"aws.events","detail-type":"EC2 Instance State-change Notification"}`,
+		"version 2.0 without http":  `{"version":"2.0","rawPath":"/","requestContext":{"stage":"prod"}}`,
+		"a request with a source":   `{"httpMethod":"GET","source":"aws.events","requestContext":{"resourceId":"x"}}`,
+		"another with a source":     `{"version":"2.0","source":"aws.events","requestContext":{"http":{}}}`,
 		"both requests":             `{"version":"2.0","httpMethod":"GET","requestContext":{"http":{},"resourceId":"x"}}`,
 	}
 	for _, name := range []string{"sns", "s3", "dynamodb", "kinesis", "websocket", "scheduler"} {
@@ -256,12 +259,12 @@ func FuzzInvoke(f *testing.F) {
 			}
 			return false
 		}
-		switch asked := p.asked[0]; {
-		case asked == "queue":
+		switch p.asked[0] {
+		case "queue":
 			if !has("Records") || !bytes.Contains(payload, []byte("sqs")) && !bytes.Contains(payload, []byte(`\u`)) {
 				t.Error("took what is no batch")
 			}
-		case asked == "relay":
+		case "relay":
 			if !has("source") || !has("detail-type") || has("Records") {
 				t.Error("took what is no schedule")
 			}
