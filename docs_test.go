@@ -24,23 +24,25 @@ func TestDocumentedTestsExist(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	doc, err := os.ReadFile("docs/design.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	named := regexp.MustCompile("`(estest\\.)?(Test\\w+)`").FindAllStringSubmatch(string(doc), -1)
-	if len(named) < 20 {
-		t.Fatalf("docs/design.md names %d tests, so the pattern must be wrong", len(named))
-	}
-	for _, n := range named {
-		dirs := []string{"es", "dynamostore"}
-		if n[1] != "" {
-			dirs = []string{"es/estest"}
+	for name, least := range map[string]int{"docs/design.md": 20, "README.md": 8} {
+		doc, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
 		}
-		if !slices.ContainsFunc(dirs, func(dir string) bool {
-			return regexp.MustCompile(`func ` + n[2] + `[(\[]`).MatchString(code[filepath.FromSlash(dir)])
-		}) {
-			t.Errorf("docs/design.md names %s%s, which is not in %v", n[1], n[2], dirs)
+		named := regexp.MustCompile("`(estest\\.)?(Test\\w+)`").FindAllStringSubmatch(string(doc), -1)
+		if len(named) < least {
+			t.Fatalf("%s names %d tests, so the pattern must be wrong", name, len(named))
+		}
+		for _, n := range named {
+			dirs := []string{"es", "dynamostore", "snsbus", "examples/lambda"}
+			if n[1] != "" {
+				dirs = []string{"es/estest"}
+			}
+			if !slices.ContainsFunc(dirs, func(dir string) bool {
+				return regexp.MustCompile(`func ` + n[2] + `[(\[]`).MatchString(code[filepath.FromSlash(dir)])
+			}) {
+				t.Errorf("%s names %s%s, which is not in %v", name, n[1], n[2], dirs)
+			}
 		}
 	}
 }
