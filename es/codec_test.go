@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
 	"strings"
 	"sync"
@@ -46,6 +47,80 @@ func TestJSONRoundTrip(t *testing.T) {
 	if got := strings.Join(codec.Types(), " "); got != "task.added task.nested task.pointed" {
 		t.Errorf("types: %s", got)
 	}
+}
+
+// codecOf makes a codec: es.JSON, or one with a bug.
+type codecOf func(map[string]TaskEvent, ...es.Upcast) es.Codec[TaskEvent]
+
+// brokenCodec is a codec in which methods may be replaced.
+type brokenCodec struct {
+	es.Codec[TaskEvent]
+	encode func(TaskEvent) (es.Event, error)
+	decode func([]TaskEvent, es.Event) ([]TaskEvent, error)
+}
+
+func (c brokenCodec) Encode(e TaskEvent) (es.Event, error) {
+	if c.encode != nil {
+		return c.encode(e)
+	}
+	return c.Codec.Encode(e)
+}
+
+func (c brokenCodec) Decode(dst []TaskEvent, e es.Event) ([]TaskEvent, error) {
+	if c.decode != nil {
+		return c.decode(dst, e)
+	}
+	return c.Codec.Decode(dst, e)
+}
+
+// Events are stored under the names of the codec's own table, whatever Go calls their
+// types, and whatever other codecs there are.
+func TestJSONNames(t *testing.T) {
+	registry := map[string]TaskEvent{}
+	prove(t, namesOfTable, es.JSON[TaskEvent], []mutant[codecOf]{
+		{"events are named after their Go types", func(table map[string]TaskEvent, _ ...es.Upcast) es.Codec[TaskEvent] {
+			named := map[string]TaskEvent{}
+			for _, e := range table {
+				named[fmt.Sprintf("%T", e)] = e
+			}
+			return es.JSON(named)
+		}},
+		{"all codecs share one registry", func(table map[string]TaskEvent, _ ...es.Upcast) es.Codec[TaskEvent] {
+			maps.Copy(registry, table)
+			return brokenCodec{
+				Codec:  es.JSON(table),
+				encode: func(e TaskEvent) (es.Event, error) { return es.JSON(registry).Encode(e) },
+				decode: func(dst []TaskEvent, e es.Event) ([]TaskEvent, error) { return es.JSON(registry).Decode(dst, e) },
+			}
+		}},
+	})
+}
+
+func namesOfTable(_ *testing.T, codec codecOf) error {
+	added, finished := TaskEvent(Added{"a"}), TaskEvent(Finished{"a"})
+	type Finished struct{ Added } // of another package
+	type Renamed struct{ Added }  // what Added is called one day
+	other := TaskEvent(Finished{Added{"b"}})
+
+	var wrong []error
+	c := codec(map[string]TaskEvent{"task.added": added, "task.finished": finished, "other.finished": other})
+	comesBack := func(what string, to es.Codec[TaskEvent], e, want TaskEvent) {
+		stored, err := c.Encode(e)
+		if err == nil {
+			var got []TaskEvent
+			if got, err = to.Decode(nil, stored); err == nil && len(got) == 1 && got[0] == want {
+				return
+			}
+			err = fmt.Errorf("it is stored as %q and comes back as %#v, %v", stored.Type, got, err)
+		}
+		wrong = append(wrong, fmt.Errorf("%s: %#v: %w", what, e, err))
+	}
+	for _, e := range []TaskEvent{added, finished, other} {
+		comesBack("two packages have types of one name", c, e, e)
+	}
+	comesBack("the type is renamed", codec(map[string]TaskEvent{"task.added": Renamed{}}), added, Renamed{Added{"a"}})
+	comesBack("there is another codec", c, added, added)
+	return errors.Join(wrong...)
 }
 
 // What is decoded into is used again: nothing of one event may show in the next.

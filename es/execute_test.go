@@ -278,20 +278,40 @@ func TestNamedWindow(t *testing.T) {
 }
 
 func TestNamedSurvivesSnapshots(t *testing.T) {
+	prove(t, namedSurvives, nil, []mutant[seen]{
+		{"a snapshot is stored without the names of commands", func(s es.Store, p es.Publisher) (es.Store, es.Publisher) {
+			return &broken{Store: s, append: func(ctx context.Context, c es.Commit) error {
+				if c.State != nil {
+					c.Done = nil
+				}
+				return s.Append(ctx, c)
+			}}, p
+		}},
+		{"a cache has states without the names of commands", func(s es.Store, p es.Publisher) (es.Store, es.Publisher) {
+			return &broken{Store: s, read: func(c es.Commit) es.Commit {
+				c.Done = nil
+				return c
+			}}, p
+		}},
+	})
+}
+
+func namedSurvives(t *testing.T, see seen) error {
 	latest := counter
 	latest.LatestOnly = true
 	for strategy, a := range map[string]*es.Aggregate[[]string, Counted]{"snapshots": snapshotting("s1", 2), "latest only": &latest} {
 		tap := newTap()
-		first, err := es.Execute(t.Context(), tap.journal(), a, "1", count("x"), es.Named("n", nil))
+		first, err := es.Execute(t.Context(), see.journal(tap), a, "1", count("x"), es.Named("n", nil))
 		if err != nil {
 			t.Fatal(err)
 		}
-		fill(t, tap.journal(), a, 7)
-		result, err := es.Execute(t.Context(), tap.journal(), a, "1", count("x"), es.Named("n", nil))
+		fill(t, see.journal(tap), a, 7)
+		result, err := es.Execute(t.Context(), see.journal(tap), a, "1", count("x"), es.Named("n", nil))
 		if err != nil || !result.Repeated || result.Version != first.Version {
-			t.Errorf("%s: %+v, %v", strategy, result, err)
+			return fmt.Errorf("%s: %+v, %v", strategy, result, err)
 		}
 	}
+	return nil
 }
 
 func TestRefusedBeforeStored(t *testing.T) {

@@ -1,6 +1,7 @@
 package es_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -100,6 +101,19 @@ func TestSnapshotHint(t *testing.T) {
 }
 
 func TestSnapshotSchema(t *testing.T) {
+	prove(t, snapshotSchema, nil, []mutant[seen]{
+		{"a snapshot survives a change of its schema", func(s es.Store, p es.Publisher) (es.Store, es.Publisher) {
+			return &broken{Store: s, read: func(c es.Commit) es.Commit {
+				if c.State != nil {
+					c.State = &es.Snapshot{Schema: "s2", Data: c.State.Data}
+				}
+				return c
+			}}, p
+		}},
+	})
+}
+
+func snapshotSchema(t *testing.T, see seen) error {
 	tap := newTap()
 	old, changed := snapshotting("s1", 3), snapshotting("s2", 3)
 	changed.Fold = func(s []string, e Counted) []string { return append(s[:len(s):len(s)], strings.ToUpper(e.By)) }
@@ -108,17 +122,18 @@ func TestSnapshotSchema(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	got, version, err := es.Load(t.Context(), tap.journal(), changed, "1")
+	got, version, err := es.Load(t.Context(), see.journal(tap), changed, "1")
 	if err != nil || version != 10 || strings.Join(got, "") != strings.Repeat("X", 10) {
-		t.Fatalf("a snapshot survived a change of its schema: %v@%d, %v", got, version, err)
+		return fmt.Errorf("the state of another schema is used: %v@%d, %v", got, version, err)
 	}
 	// The next command writes one of the new schema, which is due, and from
 	// then on loads are short again.
-	fill(t, tap.journal(), changed, 1)
+	fill(t, see.journal(tap), changed, 1)
 	tap.reset()
-	if _, _, err := es.Load(t.Context(), tap.journal(), changed, "1"); err != nil || tap.read != 1 {
-		t.Errorf("read %d commits after a new snapshot, %v", tap.read, err)
+	if _, _, err := es.Load(t.Context(), see.journal(tap), changed, "1"); err != nil || tap.read != 1 {
+		return fmt.Errorf("read %d commits after a new snapshot, %v", tap.read, err)
 	}
+	return nil
 }
 
 func TestSnapshotCodec(t *testing.T) {
@@ -347,44 +362,80 @@ func TestGapInStore(t *testing.T) {
 }
 
 func TestUnknownEvent(t *testing.T) {
+	prove(t, unknownEvent, es.JSON[TaskEvent], []mutant[codecOf]{
+		{"an unknown event is skipped", func(table map[string]TaskEvent, _ ...es.Upcast) es.Codec[TaskEvent] {
+			c := brokenCodec{Codec: es.JSON(table)}
+			c.decode = func(dst []TaskEvent, e es.Event) ([]TaskEvent, error) {
+				got, err := c.Codec.Decode(dst, e)
+				if errors.Is(err, es.ErrUnknownEvent) {
+					return dst, nil
+				}
+				return got, err
+			}
+			return c
+		}},
+		{"an unknown event is found out after it is stored", func(table map[string]TaskEvent, _ ...es.Upcast) es.Codec[TaskEvent] {
+			c := brokenCodec{Codec: es.JSON(table)}
+			c.encode = func(e TaskEvent) (es.Event, error) {
+				stored, err := c.Codec.Encode(e)
+				if errors.Is(err, es.ErrUnknownEvent) {
+					return es.Event{Type: fmt.Sprintf("%T", e), Data: []byte("{}")}, nil
+				}
+				return stored, err
+			}
+			return c
+		}},
+	})
+}
+
+func unknownEvent(t *testing.T, codec codecOf) error {
+	plain := tasks
+	plain.Events = codec(map[string]TaskEvent{"task.added": Added{}, "task.finished": Finished{}})
+	snapshots := plain
+	snapshots.Snapshots.Schema = "s1"
+
+	stream := es.StreamID{Category: "tasks", ID: "1"}
+	added := func(version uint64, types ...string) es.Commit {
+		c := es.Commit{Stream: stream, Version: version, ID: fmt.Sprint(version), Status: es.Settled}
+		for _, name := range types {
+			c.Events = append(c.Events, es.Event{Type: name, Data: fmt.Appendf(nil, `{"Title":"%d"}`, c.Last()+1)})
+		}
+		return c
+	}
 	tap := newTap()
-	plant(t, tap.Store, with(raw(1, "1", "a", "b"), es.Settled))
-	strange := with(raw(3, "3", "c", "d"), es.Settled)
-	strange.Events[1].Type = "strange"
-	plant(t, tap.Store, strange)
-	want := es.EventError{Stream: theStream, Version: 4, Type: "strange"}
-	demand := func(what string, err error) {
-		t.Helper()
+	plant(t, tap.Store, added(1, "task.added", "task.added"), added(3, "task.added", "strange"))
+	var wrong []error
+	demand := func(what string, err error, version uint64, name string) {
 		event, ok := errors.AsType[*es.EventError](err)
-		if !ok || !errors.Is(err, es.ErrUnknownEvent) || event.Stream != want.Stream || event.Version != want.Version || event.Type != want.Type {
-			t.Errorf("%s: %v", what, err)
+		if !ok || !errors.Is(err, es.ErrUnknownEvent) || event.Stream != stream || event.Version != version || event.Type != name {
+			wrong = append(wrong, fmt.Errorf("%s: %w", what, cmp.Or(err, errors.New("no error"))))
 		}
 	}
-	state, version, err := counter.Replay(tap.Load(t.Context(), theStream, 0))
-	demand("replay", err)
-	if version != 2 || strings.Join(state, "") != "ab" {
-		t.Errorf("replay stopped at %v@%d", state, version)
+	state, version, err := plain.Replay(tap.Load(t.Context(), stream, 0))
+	demand("replay", err, 4, "strange")
+	if version != 2 || strings.Join(state.Open, "") != "12" {
+		wrong = append(wrong, fmt.Errorf("replay stopped at %v@%d", state, version))
 	}
-	for _, a := range []*es.Aggregate[[]string, Counted]{&counter, snapshotting("s1", 8)} {
+	for _, a := range []*es.Aggregate[Tasks, TaskEvent]{&plain, &snapshots} {
 		_, _, err = es.Load(t.Context(), tap.journal(), a, "1")
-		demand("load", err)
-		_, err = es.Execute(t.Context(), tap.journal(), a, "1", count("x"))
-		demand("execute", err)
+		demand("load", err, 4, "strange")
+		_, err = es.Execute(t.Context(), tap.journal(), a, "1", add("x"))
+		demand("execute", err, 4, "strange")
 	}
-	for _, err = range es.History(t.Context(), tap.journal(), &counter, "1") {
+	for _, err = range es.History(t.Context(), tap.journal(), &plain, "1") {
 	}
-	demand("history", err)
+	demand("history", err, 4, "strange")
 
 	// When writing: nothing is stored, not even the events before it.
 	tap = newTap()
-	_, err = es.Execute(t.Context(), tap.journal(), &tasks, "1", func(Tasks) ([]TaskEvent, error) {
+	_, err = es.Execute(t.Context(), tap.journal(), &plain, "1", func(Tasks) ([]TaskEvent, error) {
 		return []TaskEvent{Added{"a"}, Nested{}}, nil
 	})
-	want = es.EventError{Stream: es.StreamID{Category: "tasks", ID: "1"}, Version: 2, Type: "es_test.Nested"}
-	demand("execute", err)
-	if all := slots(t, tap.Store, want.Stream); len(all) != 0 || len(tap.published) != 0 {
-		t.Errorf("stored %v, published %v", all, tap.published)
+	demand("execute", err, 2, "es_test.Nested")
+	if all := slots(t, tap.Store, stream); len(all) != 0 || len(tap.published) != 0 {
+		wrong = append(wrong, fmt.Errorf("stored %v, published %v", all, tap.published))
 	}
+	return errors.Join(wrong...)
 }
 
 func TestLoadErrors(t *testing.T) {

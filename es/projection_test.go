@@ -11,6 +11,7 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/leftfold/leftfold/es"
 	"github.com/leftfold/leftfold/es/memory"
@@ -61,28 +62,104 @@ func whole(commits []es.Commit, version uint64) (v string) {
 	return v
 }
 
-// However messages come, twice, late, in any order or not at all: after each one
-// the view is the fold up to the highest that came.
+// handling is how commits are folded into views: Projection.Handle, or a broken one.
+type handling func(es.Store, es.Views[string]) func(context.Context, es.Commit) error
+
+// However messages come, twice, late, in any order or not at all, and whatever their
+// clocks say: after each one the view is the fold up to the highest that came.
 func TestProjectionAnyDelivery(t *testing.T) {
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
-	random := rand.New(rand.NewPCG(seed, 0))
-	tap := newTap()
-	commits := history(t, tap, 9)
-	for range 300 {
-		p := joined(tap.Store, &memory.Views[string]{})
-		highest := uint64(0)
-		for range random.IntN(15) {
-			c := commits[random.IntN(len(commits))]
-			if err := p.Handle(t.Context(), c); err != nil {
-				t.Fatal(err)
-			}
-			highest = max(highest, c.Last())
-			if v := view(t, p); v.Version != highest || v.Value != whole(commits, highest) {
-				t.Fatalf("view %+v after version %d: want %q", v, highest, whole(commits, highest))
+	ours := func(store es.Store, views es.Views[string]) func(context.Context, es.Commit) error {
+		return joined(store, views).Handle
+	}
+	// wrong is ours, but for commits for which next returns true: then its view is put.
+	wrong := func(next func(old es.View[string], c es.Commit) (es.View[string], bool)) handling {
+		return func(store es.Store, views es.Views[string]) func(context.Context, es.Commit) error {
+			return func(ctx context.Context, c es.Commit) error {
+				old, err := views.Get(ctx, c.Stream)
+				if err != nil {
+					return err
+				}
+				if view, ok := next(old, c); ok {
+					return views.Put(ctx, c.Stream, view, old.Version)
+				}
+				return ours(store, views)(ctx, c)
 			}
 		}
 	}
+	then := func(v es.View[string], c es.Commit) es.View[string] {
+		return es.View[string]{Version: max(v.Version, c.Last()), Value: v.Value + whole([]es.Commit{c}, c.Last())}
+	}
+	prove(t, anyDelivery, ours, []mutant[handling]{
+		{"what comes again is applied again", wrong(func(old es.View[string], c es.Commit) (es.View[string], bool) {
+			return then(old, c), c.Last() <= old.Version
+		})},
+		{"progress is the time of the last commit", func(store es.Store, views es.Views[string]) func(context.Context, es.Commit) error {
+			var progress time.Time
+			return func(ctx context.Context, c es.Commit) error {
+				if !c.Time.After(progress) {
+					return nil
+				}
+				progress = c.Time
+				return ours(store, views)(ctx, c)
+			}
+		}},
+		{"progress is one position in all streams", func(store es.Store, views es.Views[string]) func(context.Context, es.Commit) error {
+			var progress uint64
+			return func(ctx context.Context, c es.Commit) error {
+				if c.Last() <= progress {
+					return nil
+				}
+				progress = c.Last()
+				return ours(store, views)(ctx, c)
+			}
+		}},
+		{"a gap is not noticed", wrong(func(old es.View[string], c es.Commit) (es.View[string], bool) {
+			return then(old, c), c.Version > old.Version+1
+		})},
+		{"a gap blocks for ever", func(_ es.Store, views es.Views[string]) func(context.Context, es.Commit) error {
+			return joined(&memory.Store{}, views).Handle // so that there is nothing to heal it from
+		}},
+		{"an older commit overwrites the view", wrong(func(old es.View[string], c es.Commit) (es.View[string], bool) {
+			return es.View[string]{Version: c.Last(), Value: old.Value[:min(c.Last(), old.Version)]}, c.Last() < old.Version
+		})},
+	})
+}
+
+func anyDelivery(t *testing.T, handle handling) error {
+	seed := rand.Uint64()
+	random := rand.New(rand.NewPCG(seed, 0))
+	tap := newTap()
+	j := tap.journal()
+	j.Now = func() time.Time { return time.Unix(random.Int64N(1000), 0) }
+	for i := range 18 {
+		letters := strings.Split("abc"[:i%3+1], "")
+		if _, err := es.Execute(t.Context(), j, &counter, fmt.Sprint(i%2), count(letters...)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	of := map[es.StreamID][]es.Commit{}
+	for _, c := range tap.published {
+		of[c.Stream] = append(of[c.Stream], c)
+	}
+	for range 300 {
+		views := &memory.Views[string]{}
+		handle := handle(tap.Store, views)
+		highest := map[es.StreamID]uint64{}
+		for range random.IntN(25) {
+			c := tap.published[random.IntN(len(tap.published))]
+			if err := handle(t.Context(), c); err != nil {
+				return fmt.Errorf("seed %d: %w", seed, err)
+			}
+			highest[c.Stream] = max(highest[c.Stream], c.Last())
+			for stream, version := range highest {
+				v, err := views.Get(t.Context(), stream)
+				if want := whole(of[stream], version); err != nil || v.Version != version || v.Value != want {
+					return fmt.Errorf("seed %d: view %+v of %s after version %d: want %q, %v", seed, v, stream, version, want, err)
+				}
+			}
+		}
+	}
+	return nil
 }
 
 func TestProjectionStopsAtTheMessage(t *testing.T) {

@@ -305,7 +305,30 @@ func TestMessage(t *testing.T) {
 	}
 }
 
+// execution is how commands are executed: es.Execute, or a broken one.
+type execution func(context.Context, *es.Journal, *es.Aggregate[[]string, Counted], string, func([]string) ([]Counted, error), ...es.Option) (es.Result, error)
+
 func TestCancelDoesNotStopCommit(t *testing.T) {
+	prove(t, cancelStopsNothing, es.Execute, []mutant[execution]{
+		{"a cancelled context stops the compensation", func(ctx context.Context, j *es.Journal, a *es.Aggregate[[]string, Counted], id string, decide func([]string) ([]Counted, error), o ...es.Option) (es.Result, error) {
+			s := &broken{Store: j.Store}
+			s.revoke = func(_ context.Context, c es.Commit) error { return s.Store.Revoke(ctx, c) }
+			return es.Execute(ctx, &es.Journal{Store: s, Publisher: j.Publisher}, a, id, decide, o...)
+		}},
+	})
+	// Before: nothing happens.
+	tap := newTap()
+	ctx, cancel := context.WithCancel(t.Context())
+	_, err := es.Execute(ctx, tap.journal(), &counter, "1", func([]string) ([]Counted, error) {
+		cancel()
+		return []Counted{{"a"}}, nil
+	})
+	if !errors.Is(err, context.Canceled) || slices.Contains(tap.reset(), "append") {
+		t.Errorf("cancelled while deciding: %v", err)
+	}
+}
+
+func cancelStopsNothing(t *testing.T, execute execution) (wrong error) {
 	for _, during := range []string{"append", "publish", "settle", "revoke"} {
 		synctest.Test(t, func(t *testing.T) {
 			tap := newTap()
@@ -320,28 +343,15 @@ func TestCancelDoesNotStopCommit(t *testing.T) {
 				}
 				return do()
 			}
-			result, err := es.Execute(ctx, tap.journal(), &counter, "1", count("a"))
-			if during == "revoke" {
-				if !errors.Is(err, es.ErrRefused) || slots(t, tap.Store, theStream)[0].Status != es.Revoked {
-					t.Errorf("cancelled during revoke: %+v, %v", result, err)
-				}
-				return
-			}
-			if err != nil || result.Status != es.Settled {
-				t.Errorf("cancelled during %s: %+v, %v", during, result, err)
+			result, err := execute(ctx, tap.journal(), &counter, "1", count("a"))
+			switch {
+			case during == "revoke" && (!errors.Is(err, es.ErrRefused) || slots(t, tap.Store, theStream)[0].Status != es.Revoked),
+				during != "revoke" && (err != nil || result.Status != es.Settled):
+				wrong = errors.Join(wrong, fmt.Errorf("cancelled during %s: %+v, %v", during, result, err))
 			}
 		})
 	}
-	// Before: nothing happens.
-	tap := newTap()
-	ctx, cancel := context.WithCancel(t.Context())
-	_, err := es.Execute(ctx, tap.journal(), &counter, "1", func([]string) ([]Counted, error) {
-		cancel()
-		return []Counted{{"a"}}, nil
-	})
-	if !errors.Is(err, context.Canceled) || slices.Contains(tap.reset(), "append") {
-		t.Errorf("cancelled while deciding: %v", err)
-	}
+	return wrong
 }
 
 func TestDeadlineTooClose(t *testing.T) {

@@ -3,6 +3,7 @@ package es_test
 import (
 	"context"
 	"errors"
+	"iter"
 	"testing"
 
 	"github.com/leftfold/leftfold/es"
@@ -20,6 +21,28 @@ type broken struct {
 	append func(context.Context, es.Commit) error
 	claim  func(context.Context, es.Commit) error
 	revoke func(context.Context, es.Commit) error
+	read   func(es.Commit) es.Commit // what a read of the commit gives
+}
+
+func (b *broken) reads(commits iter.Seq2[es.Commit, error]) iter.Seq2[es.Commit, error] {
+	if b.read == nil {
+		return commits
+	}
+	return func(yield func(es.Commit, error) bool) {
+		for c, err := range commits {
+			if !yield(b.read(c), err) {
+				return
+			}
+		}
+	}
+}
+
+func (b *broken) Load(ctx context.Context, stream es.StreamID, after uint64) iter.Seq2[es.Commit, error] {
+	return b.reads(b.Store.Load(ctx, stream, after))
+}
+
+func (b *broken) LoadBack(ctx context.Context, stream es.StreamID, hint int) iter.Seq2[es.Commit, error] {
+	return b.reads(b.Store.LoadBack(ctx, stream, hint))
 }
 
 func (b *broken) Append(ctx context.Context, c es.Commit) error {
@@ -78,6 +101,15 @@ func hasty(s es.Store, p es.Publisher) (es.Store, es.Publisher) {
 
 // seen is how the journal of a process sees the store and the broker.
 type seen func(es.Store, es.Publisher) (es.Store, es.Publisher)
+
+// journal returns one of a process on the tap, as store and as broker.
+func (see seen) journal(t *tap) *es.Journal {
+	if see == nil {
+		return t.journal()
+	}
+	s, p := see(t, t)
+	return &es.Journal{Store: s, Publisher: p}
+}
 
 func (see seen) by(processes ...estest.Process) []estest.Process {
 	for i, p := range processes {
@@ -237,4 +269,90 @@ func TestDeduplicationByVersion(t *testing.T) {
 	t.Run("by ID, with rule 2 broken", func(t *testing.T) {
 		explore(t, &estest.Explorer{New: inMemory, Faults: 1, Check: isLost, Processes: seen(hasty).by(writer("a"), writer("b"))})
 	})
+}
+
+// Journals and commands as they are often written go through the explorer like ours, and each
+// must fail.
+func TestWrongCommandsFail(t *testing.T) {
+	// execute is what a writer does.
+	execute := func(ctx context.Context, j *es.Journal, name string, decide func([]string) ([]done, error)) error {
+		_, err := es.Execute(ctx, j, &diary, "1", decide, es.Named(name, nil))
+		return err
+	}
+	for _, row := range []struct {
+		bug             string
+		writers, faults int
+		run             func(ctx context.Context, j *es.Journal, name string) error
+	}{
+		{"a failed publish is a success", 1, 1, func(ctx context.Context, j *es.Journal, name string) error {
+			var failed error
+			p := j.Publisher
+			j.Publisher = publisher(func(ctx context.Context, c es.Commit) error {
+				failed = p.Publish(ctx, c)
+				return failed
+			})
+			if err := execute(ctx, j, name, note(name)); failed == nil {
+				return err
+			}
+			return nil
+		}},
+		{"what may be published is an error, and is done again", 1, 1, func(ctx context.Context, j *es.Journal, name string) error {
+			for range 2 {
+				result, err := es.Execute(ctx, j, &diary, "1", note(name))
+				if err == nil && result.Status == es.Settled {
+					return nil
+				}
+			}
+			return errLost
+		}},
+		{"a commit is published in two parts, and the second one decides", 1, 1, func(ctx context.Context, j *es.Journal, name string) error {
+			p := j.Publisher
+			j.Publisher = publisher(func(ctx context.Context, c es.Commit) error {
+				_ = p.Publish(ctx, c)
+				return p.Publish(ctx, c)
+			})
+			return execute(ctx, j, name, note(name))
+		}},
+		{"pending events are cleared before the append", 2, 0, func(ctx context.Context, j *es.Journal, name string) error {
+			pending := []string{name}
+			return execute(ctx, j, name, func(s []string) (events []done, err error) {
+				for _, name := range pending {
+					events, err = note(name)(s)
+				}
+				pending = nil
+				return events, err
+			})
+		}},
+		{"a retry saves the old events again", 2, 0, func(ctx context.Context, j *es.Journal, name string) error {
+			var old []done
+			return execute(ctx, j, name, func(s []string) (_ []done, err error) {
+				if old == nil {
+					old, err = note(name)(s)
+				}
+				return old, err
+			})
+		}},
+		{"the second decision is made on the state of the first", 2, 0, func(ctx context.Context, j *es.Journal, name string) error {
+			var state []string
+			loaded := false
+			return execute(ctx, j, name, func(s []string) ([]done, error) {
+				if !loaded {
+					state, loaded = s, true
+				}
+				return note(name)(state)
+			})
+		}},
+	} {
+		t.Run(row.bug, func(t *testing.T) {
+			t.Parallel()
+			names := []string{"a", "b"}[:row.writers]
+			x := estest.Explorer{New: inMemory, Faults: row.faults, Check: protocolHolds(names...)}
+			for _, name := range names {
+				x.Processes = append(x.Processes, estest.Process{Name: name, Run: func(ctx context.Context, s es.Store, p es.Publisher) error {
+					return row.run(ctx, patient(s, p), name)
+				}})
+			}
+			mustFind(t, &x)
+		})
+	}
 }

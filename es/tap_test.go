@@ -243,3 +243,27 @@ func meta(pairs ...string) map[string]string {
 		}
 	})
 }
+
+// A mutant is a variant, with one bug, of what a test is about.
+type mutant[T any] struct {
+	bug    string
+	broken T
+}
+
+// prove demands that a check finds nothing wrong with what is ours, and something with every
+// mutant of it.
+func prove[T any](t *testing.T, check func(*testing.T, T) error, ours T, mutants []mutant[T]) {
+	t.Helper()
+	if err := check(t, ours); err != nil {
+		t.Error(err)
+	}
+	for _, m := range mutants {
+		t.Run(m.bug, func(t *testing.T) {
+			err := check(t, m.broken)
+			if err == nil {
+				t.Fatal("survives")
+			}
+			t.Log(err)
+		})
+	}
+}

@@ -457,6 +457,20 @@ func storeMutants() []mutant[es.Store] {
 				return c, true
 			})
 		})},
+		{"a revoke takes back the last event alone", "a revoke leaves the ID and nothing else", breakStore(func(b *brokenStore, s *memory.Store) {
+			var kept memo
+			b.append = func(ctx context.Context, c es.Commit) error {
+				kept.put(c.Clone())
+				return s.Append(ctx, c)
+			}
+			b.reads(s, func(c es.Commit) (es.Commit, bool) {
+				if k, ok := kept.get(c.ID); ok && c.Status == es.Revoked && len(k.Events) > 1 {
+					c = k.Clone()
+					c.Events = c.Events[:len(c.Events)-1]
+				}
+				return c, true
+			})
+		})},
 		{"a commit may replace what was never there", "a commit cannot replace what is not a marker", breakStore(func(b *brokenStore, s *memory.Store) {
 			b.append = func(ctx context.Context, c es.Commit) error {
 				if _, taken := slot(s, c); !taken {
