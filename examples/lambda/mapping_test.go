@@ -276,7 +276,26 @@ func (m *mapping) try(batch []types.Message) map[string]bool {
 		m.wrong(fmt.Errorf("the response to a batch, %w: %q", err, response))
 		return ids
 	}
+	if err := inOrder(batch, failed); err != nil {
+		m.wrong(err)
+	}
 	return failed
+}
+
+// inOrder demands that a group ends with its first failure: what comes behind that comes
+// again, too.
+func inOrder(batch []types.Message, failed map[string]bool) error {
+	first := make(map[string]string)
+	for _, msg := range batch {
+		group, id := msg.Attributes["MessageGroupId"], *msg.MessageId
+		switch {
+		case failed[id] && first[group] == "":
+			first[group] = id
+		case !failed[id] && first[group] != "":
+			return fmt.Errorf("message %s of group %s went on after %s had failed", id, group, first[group])
+		}
+	}
+	return nil
 }
 
 // readResponse is stricter than Lambda, for which some answers of another kind are
@@ -368,6 +387,17 @@ func TestMapping(t *testing.T) {
 		}
 	}
 
+	one := func(id string) types.Message {
+		return types.Message{MessageId: &id, ReceiptHandle: &id, Body: &id, Attributes: map[string]string{"MessageGroupId": id[:1]}}
+	}
+	mixed := []types.Message{one("a1"), one("b1"), one("a2"), one("b2")}
+	if err := inOrder(mixed, map[string]bool{"a1": true, "a2": true, "b2": true}); err != nil {
+		t.Error(err)
+	}
+	if inOrder(mixed, map[string]bool{"a2": true, "b1": true}) == nil {
+		t.Error("b2 may not go on after b1")
+	}
+
 	var delivered []string // batches
 	answers := []string{
 		`{"batchItemFailures":[{"itemIdentifier":"a2"},{"itemIdentifier":"a3"}]}`,
@@ -395,9 +425,7 @@ func TestMapping(t *testing.T) {
 	}
 	add := func(ids ...string) {
 		for _, id := range ids {
-			m.add(types.Message{
-				MessageId: &id, ReceiptHandle: &id, Body: &id, Attributes: map[string]string{"MessageGroupId": id[:1]},
-			})
+			m.add(one(id))
 		}
 	}
 	run := func(done int) {

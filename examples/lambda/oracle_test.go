@@ -263,7 +263,7 @@ func (s *system) settle() error {
 			if err != nil {
 				return err
 			}
-			if n == 0 && s.mapping.waiting() == 0 {
+			if n == 0 && s.mapping.waiting() == 0 || time.Now().After(end) {
 				break
 			}
 		}
