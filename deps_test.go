@@ -82,8 +82,12 @@ var rules = []rule{
 	}, {
 		name:   "any other package imports the standard library and es alone",
 		of:     []string{"./..."},
-		except: []string{"./internal/attempt/...", "./dynamostore/...", "./snsbus/...", "./examples/..."},
+		except: []string{"./internal/attempt/...", "./internal/model/...", "./dynamostore/...", "./snsbus/...", "./examples/..."},
 		allow:  []string{std, "./es"},
+	}, {
+		name:  "internal/model imports es, its tests and libraries for tests alone",
+		of:    []string{"./internal/model/..."},
+		allow: []string{std, "./es", "./es/estest", "pgregory.net/rapid", "github.com/anishathalye/porcupine"},
 	}, {
 		name:  "dynamostore does not know snsbus, in tests either",
 		of:    []string{"./dynamostore/..."},
@@ -101,9 +105,10 @@ var rules = []rule{
 		tests:  true,
 		deny:   []string{"./examples/..."},
 	}, {
-		name: "libraries for tests are for tests alone",
-		of:   []string{"./..."},
-		deny: []string{"github.com/matryer/is/...", "pgregory.net/rapid/..."},
+		name:   "what is for tests is for tests alone",
+		of:     []string{"./..."},
+		except: []string{"./internal/model/..."},
+		deny:   []string{"github.com/matryer/is/...", "pgregory.net/rapid/...", "github.com/anishathalye/porcupine/...", "./internal/model/..."},
 	},
 }
 
@@ -260,6 +265,8 @@ func TestRulesBreak(t *testing.T) {
 		{name: "es/store_test.go", pkg: "./es", test: true, imports: []string{"testing", "github.com/matryer/is", "./es/memory"}},
 		{name: "es/memory/store.go", pkg: "./es/memory", imports: []string{"sync", "./es"}},
 		{name: "es/estest/store.go", pkg: "./es/estest", imports: []string{"testing", "testing/synctest", "./es"}},
+		{name: "es/memory/model_test.go", pkg: "./es/memory", test: true, imports: []string{"pgregory.net/rapid", "./internal/model"}},
+		{name: "internal/model/store.go", pkg: "./internal/model", imports: []string{"./es", "./es/estest", "pgregory.net/rapid"}},
 		{name: "internal/attempt/attempt.go", pkg: "./internal/attempt", imports: []string{
 			"context", aws + "aws/transport/http", "github.com/aws/smithy-go",
 		}},
@@ -325,8 +332,14 @@ func TestRulesBreak(t *testing.T) {
 			{pkg: "./es", imports: []string{"./examples/org"}},
 			{pkg: "./es/estest", test: true, imports: []string{"./examples/otp"}},
 		},
-		"libraries for tests are for tests alone": {
+		"internal/model imports es, its tests and libraries for tests alone": {
+			{pkg: "./internal/model", imports: []string{"./es/memory"}},
+			{pkg: "./internal/model", imports: []string{"github.com/matryer/is"}},
+		},
+		"what is for tests is for tests alone": {
 			{pkg: "./examples/org", imports: []string{"github.com/matryer/is"}},
+			{pkg: "./examples/org", imports: []string{"github.com/anishathalye/porcupine"}},
+			{pkg: "./es/memory", imports: []string{"./internal/model"}},
 			{pkg: "./es/estest", imports: []string{"pgregory.net/rapid"}},
 			{pkg: "./examples/service", imports: []string{"pgregory.net/rapid"}},
 		},
