@@ -6,7 +6,10 @@ GOLANGCI_LINT = go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2
 COVERED   = es examples/org examples/otp
 COVER_MIN = 90
 
-.PHONY: help test explore prove engines lint template cover bench bench-coldstart package ci
+# How long make fuzz runs each target.
+FUZZTIME ?= 10s
+
+.PHONY: help test explore prove fuzz engines lint template cover bench bench-coldstart package ci
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' Makefile
@@ -20,6 +23,15 @@ explore: ## run the protocol through every interleaving, as far as CI goes
 
 prove: ## the same as far as docs/design.md says: hours
 	EXPLORE=all go test -run '^TestExplore$$' -count=1 -timeout=0 -v ./es
+
+# What it finds is kept below the testdata of its package, and is a test from then on.
+fuzz: ## run each fuzz target for FUZZTIME, 10s by default
+	@set -eu; for file in $$(grep -rlE --include='*_test.go' '^func Fuzz' .); do \
+		for target in $$(sed -nE 's/^func (Fuzz\w+)\(.*/\1/p' "$$file"); do \
+			echo "$$target in $$(dirname "$$file")"; \
+			go test -run='^$$' -fuzz="^$$target\$$" -fuzztime=$(FUZZTIME) "$$(dirname "$$file")"; \
+		done; \
+	done
 
 engines: ## start the engines, print what to export, and wait for Ctrl-C
 	@internal/engines/run

@@ -1,11 +1,13 @@
 package es_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -270,4 +272,70 @@ func FuzzJSONDecode(f *testing.F) {
 			}
 		}
 	})
+}
+
+// Whatever is stored under old names: upcasts end, and either all that they say comes out,
+// or an error.
+func FuzzJSONUpcasts(f *testing.F) {
+	// Each line of the data is an event: a name, and after a blank what is in it.
+	split := func(data []byte) (events []es.Event, err error) {
+		for line := range bytes.Lines(data) {
+			name, rest, _ := bytes.Cut(bytes.TrimSuffix(line, []byte("\n")), []byte(" "))
+			if events = append(events, es.Event{Type: string(name), Data: rest}); len(events) > 3 {
+				return nil, errors.New("too many")
+			}
+		}
+		return events, nil
+	}
+	codec := newCodec(es.Upcast{Type: "lines", To: split}, es.Rename("old", "lines"), es.Rename("a", "b"), es.Rename("b", "a"), es.Rename("v1", "task.added"))
+	for _, seed := range []string{
+		"", "task.added {}", "v1 {\"Title\":\"x\"}\ntask.pointed {\"N\":1}", "old v1 {}\n", "a {}", "v1 {}\nnobody {}",
+		"old lines old lines v1 {}", "task.nested {\"Tags\":[\"a\"]}\nold task.added 7", "old\nold\nold\nold",
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if len(data) > 1000 {
+			t.Skip()
+		}
+		before := []TaskEvent{Added{"before"}}
+		got, err := codec.Decode(before, es.Event{Type: "lines", Data: data})
+		if len(got) == 0 || got[0] != before[0] {
+			t.Fatalf("what was there before became %v", got)
+		}
+		want, werr := upcasted(t, codec, split, data)
+		if (err == nil) != (werr == nil) || err == nil && (len(got) != 1+len(want) || len(want) > 0 && !reflect.DeepEqual(got[1:], want)) {
+			t.Fatalf("%q: %v, %v, not %v, %v", data, got[1:], err, want, werr)
+		}
+	})
+}
+
+// upcasted does by itself, one event after the other, what the codec's table of upcasts says.
+func upcasted(t *testing.T, codec es.Codec[TaskEvent], split func([]byte) ([]es.Event, error), data []byte) (all []TaskEvent, err error) {
+	events, err := split(data)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range events {
+		switch e.Type {
+		case "lines", "old":
+			inner, err := upcasted(t, codec, split, e.Data)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, inner...)
+			continue
+		case "a", "b":
+			return nil, es.ErrUnknownEvent
+		case "v1":
+			e.Type = "task.added"
+		}
+		if !slices.Contains(codec.Types(), e.Type) {
+			return nil, es.ErrUnknownEvent
+		}
+		if all, err = codec.Decode(all, e); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
 }

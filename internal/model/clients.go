@@ -146,9 +146,11 @@ func (k Clients) Run(ctx context.Context) error {
 		for _, op := range done {
 			fmt.Fprintf(&b, "\n  client %d, %d to %d: %+v: %+v", op.ClientId, op.Call, op.Return, op.Input, op.Output)
 		}
-		return fmt.Errorf("seed %d: not linearizable:%s", k.Seed, b.String())
+		return fmt.Errorf("seed %d: %w:%s", k.Seed, errOrder, b.String())
 	}
 }
+
+var errOrder = errors.New("what was told is not the history of one list")
 
 // plan has faults that last: one lost answer is made good by sending the write again, and
 // only several in a row leave an outcome unknown.
