@@ -28,18 +28,28 @@ import (
 // refuses, each answer is one that a plain model allows, and at the end the history is that of the
 // accepted commands, and the views are what they come to.
 func TestServiceAgainstModel(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		rapid.Check(bubble{t}, func(rt *rapid.T) { newRig(t, rt).run(drawSteps(rt)) })
+	rapid.Check(t, func(rt *rapid.T) {
+		steps := drawSteps(rt)
+		var failed any
+		// The clock is that of the bubble, and a panic would not leave it.
+		synctest.Test(t, func(t *testing.T) {
+			defer func() { failed = recover() }()
+			newRig(t).run(steps)
+		})
+		if f, ok := failed.(failure); ok {
+			rt.Fatal(string(f))
+		} else if failed != nil {
+			panic(failed)
+		}
 	})
 }
 
-// bubble hides the deadline of the test, which is on another clock.
-type bubble struct{ *testing.T }
+// failure is the panic of a run that fails.
+type failure string
 
 // rig is the service in one goroutine: the front, whose calls of store and broker are
 // disturbed, and the back, which handles what is delivered.
 type rig struct {
-	*rapid.T
 	ctx     context.Context
 	handler http.Handler
 	front   *estest.Faulty
@@ -80,6 +90,7 @@ type modelStep struct {
 	Key     int // below 2: none
 	Match   int // see match
 	Version int
+	Times   int // in a row, the trouble in the first
 	Trouble trouble
 	Move    time.Duration
 }
@@ -101,6 +112,9 @@ func drawSteps(t *rapid.T) []modelStep {
 		case "create", "update":
 			s.Name, s.Key, s.Match = rapid.IntRange(0, 2).Draw(t, "name"), rapid.IntRange(0, 4).Draw(t, "key"), digit.Draw(t, "match")
 		}
+		if s.Times = 1; s.Do == "request" || s.Do == "guess wrong" {
+			s.Times = rapid.SampledFrom([]int{1, 1, 1, 5}).Draw(t, "times") // which is the limit of both
+		}
 		s.As, s.Version = digit.Draw(t, "as"), digit.Draw(t, "version")
 		if digit.Draw(t, "trouble") > 6 {
 			fault := rapid.SampledFrom([]estest.Fault{estest.Refuse, estest.LoseBefore, estest.LoseAfter, estest.Late(3), estest.Late(9)})
@@ -116,7 +130,7 @@ func drawSteps(t *rapid.T) []modelStep {
 	return rapid.SliceOfN(step, least, 50).Draw(t, "steps")
 }
 
-func newRig(t *testing.T, rt *rapid.T) *rig {
+func newRig(t *testing.T) *rig {
 	codes, err := otp.NewCodes(otpKey)
 	if err != nil {
 		t.Fatal(err)
@@ -125,7 +139,7 @@ func newRig(t *testing.T, rt *rapid.T) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{T: rt, ctx: t.Context(), codes: codes, bus: new(memory.Bus), clean: true}
+	r := &rig{ctx: t.Context(), codes: codes, bus: new(memory.Bus), clean: true}
 	r.front = &estest.Faulty{Plan: func(c estest.Call) estest.Fault {
 		tr := &r.fault
 		switch {
@@ -183,19 +197,21 @@ func (r *rig) run(steps []modelStep) {
 		case "history", "history at":
 			r.history(u, s, r.clean)
 		default:
-			r.otp(u, s)
+			for range s.Times {
+				r.otp(u, s)
+			}
 		}
 		r.fault = trouble{}
 		synctest.Wait() // for what was published to be delivered
 	}
 	// Everything arrives that is still on its way, and what crashed is finished.
 	if err := r.front.Land(r.ctx); err != nil {
-		r.Fatal(err)
+		r.fail("%v", err)
 	}
 	for range 2 { // the reports of what the first one publishes
 		time.Sleep(2 * time.Second)
 		if _, err := r.back.Journal.Relay(r.ctx); err != nil {
-			r.Fatal(err)
+			r.fail("%v", err)
 		}
 		synctest.Wait()
 	}
@@ -210,16 +226,14 @@ func (r *rig) run(steps []modelStep) {
 }
 
 func (r *rig) fail(format string, args ...any) {
-	r.Helper()
-	r.Fatalf("%s\nafter\n  %s", fmt.Sprintf(format, args...), strings.Join(r.trace, "\n  "))
+	panic(failure(fmt.Sprintf("%s\nafter\n  %s", fmt.Sprintf(format, args...), strings.Join(r.trace, "\n  "))))
 }
 
 // send sends a request and returns its answer, whose form is always the same.
 func (r *rig) send(s modelStep, u *user, method, path string, body any, header ...string) response {
-	r.Helper()
 	data, err := json.Marshal(body)
 	if err != nil {
-		r.Fatal(err)
+		r.fail("%v", err)
 	}
 	req := httptest.NewRequestWithContext(r.ctx, method, path, strings.NewReader(string(data)))
 	req.Header.Set("Content-Type", "application/json")
@@ -238,7 +252,7 @@ func (r *rig) send(s modelStep, u *user, method, path string, body any, header .
 			"sub": subject, "iss": "https://leftfold.example", "aud": "https://leftfold.example", "exp": now.Add(time.Hour).Unix(),
 		}).SignedString(tokenKey)
 		if err != nil {
-			r.Fatal(err)
+			r.fail("%v", err)
 		}
 		req.Header.Set("Authorization", "Bearer "+token)
 	}
@@ -254,7 +268,6 @@ func (r *rig) send(s modelStep, u *user, method, path string, body any, header .
 }
 
 func (r *rig) members(res response) map[string]any {
-	r.Helper()
 	var m map[string]any
 	if err := json.Unmarshal([]byte(res.body), &m); err != nil {
 		r.fail("%d %q: %v", res.status, res.body, err)
@@ -265,7 +278,7 @@ func (r *rig) members(res response) map[string]any {
 // verdict sorts an answer: what a world says of it, or that nothing happened for
 // a reason that any world may have, or that nobody knows.
 func (r *rig) verdict(s modelStep, res response) (nothing, unknown bool) {
-	if s.Trouble.Count == 0 && (r.clean || res.status != http.StatusServiceUnavailable) {
+	if s.Trouble.Count == 0 {
 		return false, false
 	}
 	slug := problemSlug(res)
@@ -369,7 +382,7 @@ func (r *rig) command(u *user, s modelStep) {
 		case unknown && adds:
 			w.maybe = append(slices.Clip(w.maybe), c)
 			next = append(next, w)
-		case r.says(res, want, c.name, u.id, !r.clean):
+		case r.says(res, want, c.name, u.id, s.Trouble.Count > 0):
 			next = append(next, then)
 		}
 	}
@@ -431,7 +444,6 @@ func (w orgWorld) apply(c orgMaybe, create bool, match string) (orgAnswer, orgWo
 }
 
 func (r *rig) wants(res response, status int, slug string) {
-	r.Helper()
 	if res.status != status || problemSlug(res) != slug {
 		r.fail("the last answer should be %d %s", status, slug)
 	}
@@ -588,7 +600,7 @@ func (r *rig) otp(u *user, s modelStep) {
 	now := time.Now()
 	to, err := otp.ParseAddress(u.address)
 	if err != nil {
-		r.Fatal(err)
+		r.fail("%v", err)
 	}
 	stream := r.codes.StreamID(to)
 	m := otpMaybe{do: s.Do, at: now}
@@ -638,7 +650,7 @@ func (r *rig) otp(u *user, s modelStep) {
 			allowed = w.code == guessed && !w.used && w.attempts < otp.MaxAttempts && now.Before(w.expires)
 			switch {
 			case allowed && s.Do == "guess right":
-				fits = (res.status == 200 || !r.clean && res.status == 202) && version > w.code
+				fits = (res.status == 200 || s.Trouble.Count > 0 && res.status == 202) && version > w.code
 			default:
 				fits = res.status == 401 && problemSlug(res) == "code-denied"
 			}
@@ -665,7 +677,7 @@ func (r *rig) otp(u *user, s modelStep) {
 func (r *rig) codesAtTheEnd(u *user) {
 	to, err := otp.ParseAddress(u.address)
 	if err != nil {
-		r.Fatal(err)
+		r.fail("%v", err)
 	}
 	var requests, wrong, right, version int
 	verified := make(map[uint64]bool)
