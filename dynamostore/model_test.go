@@ -17,7 +17,7 @@ func TestStoreAgainstModel(t *testing.T) {
 	client := live(t)
 	store := healthy(client, newTable(t, client))
 	rapid.Check(t, func(rt *rapid.T) {
-		if err := model.Store(8).Draw(rt, "steps").Run(t.Context(), store, false); err != nil {
+		if err := model.Store(12).Draw(rt, "steps").Run(t.Context(), store, false); err != nil {
 			rt.Fatal(err)
 		}
 	})

@@ -303,7 +303,7 @@ func FuzzJSONUpcasts(f *testing.F) {
 		if len(got) == 0 || got[0] != before[0] {
 			t.Fatalf("what was there before became %v", got)
 		}
-		want, werr := upcasted(t, codec, split, data)
+		want, werr := upcasted(codec, split, data)
 		if (err == nil) != (werr == nil) || err == nil && (len(got) != 1+len(want) || len(want) > 0 && !reflect.DeepEqual(got[1:], want)) {
 			t.Fatalf("%q: %v, %v, not %v, %v", data, got[1:], err, want, werr)
 		}
@@ -311,7 +311,7 @@ func FuzzJSONUpcasts(f *testing.F) {
 }
 
 // upcasted does by itself, one event after the other, what the codec's table of upcasts says.
-func upcasted(t *testing.T, codec es.Codec[TaskEvent], split func([]byte) ([]es.Event, error), data []byte) (all []TaskEvent, err error) {
+func upcasted(codec es.Codec[TaskEvent], split func([]byte) ([]es.Event, error), data []byte) (all []TaskEvent, err error) {
 	events, err := split(data)
 	if err != nil {
 		return nil, err
@@ -319,7 +319,7 @@ func upcasted(t *testing.T, codec es.Codec[TaskEvent], split func([]byte) ([]es.
 	for _, e := range events {
 		switch e.Type {
 		case "lines", "old":
-			inner, err := upcasted(t, codec, split, e.Data)
+			inner, err := upcasted(codec, split, e.Data)
 			if err != nil {
 				return nil, err
 			}

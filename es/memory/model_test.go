@@ -30,7 +30,7 @@ func TestViewsAgainstModel(t *testing.T) {
 	})
 }
 
-var runs = flag.Int("clients.runs", 20, "how many random histories of clients are checked")
+var runs = flag.Int("clients.runs", 100, "how many random histories of clients are checked")
 
 // What clients are told while they work on one stream at once is the history of one list.
 func TestLinearizable(t *testing.T) {

@@ -182,6 +182,10 @@ func FuzzCondition(f *testing.F) {
 		if err != nil || !slices.Equal(c.tags, d.tags) {
 			t.Errorf("%v became %v, %v", c.tags, d.tags, err)
 		}
+		bare := strings.NewReplacer(" ", "", "\t", "", ",", "")
+		if bare.Replace(value) != bare.Replace(strings.Join(again, "")) {
+			t.Errorf("%q became %q", value, again)
+		}
 		if c.known() != d.known() {
 			t.Errorf("known %d became %d", c.known(), d.known())
 		}

@@ -1,7 +1,6 @@
 package service_test
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -50,7 +49,7 @@ type failure string
 // rig is the service in one goroutine: the front, whose calls of store and broker are
 // disturbed, and the back, which handles what is delivered.
 type rig struct {
-	ctx     context.Context
+	t       *testing.T
 	handler http.Handler
 	front   *estest.Faulty
 	fault   trouble
@@ -139,7 +138,7 @@ func newRig(t *testing.T) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{ctx: t.Context(), codes: codes, bus: new(memory.Bus), clean: true}
+	r := &rig{t: t, codes: codes, bus: new(memory.Bus), clean: true}
 	r.front = &estest.Faulty{Plan: func(c estest.Call) estest.Fault {
 		tr := &r.fault
 		switch {
@@ -178,7 +177,7 @@ func newRig(t *testing.T) *rig {
 }
 
 func (r *rig) run(steps []modelStep) {
-	defer func() { _ = r.bus.Close(r.ctx) }()
+	defer func() { _ = r.bus.Close(r.t.Context()) }()
 	for _, s := range steps {
 		r.fault = s.Trouble
 		if s.Trouble.Count > 0 {
@@ -189,7 +188,7 @@ func (r *rig) run(steps []modelStep) {
 			time.Sleep(s.Move)
 		case "relay":
 			// The front's, disturbed like everything else.
-			_, _ = (&es.Journal{Store: r.front.Store(r.back.Journal.Store), Publisher: r.front.Publisher(r.bus)}).Relay(r.ctx)
+			_, _ = (&es.Journal{Store: r.front.Store(r.back.Journal.Store), Publisher: r.front.Publisher(r.bus)}).Relay(r.t.Context())
 		case "create", "update":
 			r.command(u, s)
 		case "get":
@@ -205,12 +204,12 @@ func (r *rig) run(steps []modelStep) {
 		synctest.Wait() // for what was published to be delivered
 	}
 	// Everything arrives that is still on its way, and what crashed is finished.
-	if err := r.front.Land(r.ctx); err != nil {
+	if err := r.front.Land(r.t.Context()); err != nil {
 		r.fail("%v", err)
 	}
 	for range 2 { // the reports of what the first one publishes
 		time.Sleep(2 * time.Second)
-		if _, err := r.back.Journal.Relay(r.ctx); err != nil {
+		if _, err := r.back.Journal.Relay(r.t.Context()); err != nil {
 			r.fail("%v", err)
 		}
 		synctest.Wait()
@@ -235,7 +234,7 @@ func (r *rig) send(s modelStep, u *user, method, path string, body any, header .
 	if err != nil {
 		r.fail("%v", err)
 	}
-	req := httptest.NewRequestWithContext(r.ctx, method, path, strings.NewReader(string(data)))
+	req := httptest.NewRequestWithContext(r.t.Context(), method, path, strings.NewReader(string(data)))
 	req.Header.Set("Content-Type", "application/json")
 	for k, v := range pairs(header) {
 		if v != "" {
@@ -364,11 +363,11 @@ func (r *rig) command(u *user, s modelStep) {
 		s.As = 0 // somebody else would create their own
 	}
 	res := r.send(s, u, method, path, profile(c.name), "Idempotency-Key", c.key, "If-Match", match)
-	switch {
-	case s.As == 9:
+	switch s.As {
+	case 9:
 		r.wants(res, 401, "unauthorized")
 		return
-	case s.As == 8:
+	case 8:
 		r.wants(res, 403, "forbidden")
 		return
 	}
@@ -681,7 +680,7 @@ func (r *rig) codesAtTheEnd(u *user) {
 	}
 	var requests, wrong, right, version int
 	verified := make(map[uint64]bool)
-	for step, err := range es.History(r.ctx, r.back.Journal, &otp.Aggregate, r.codes.StreamID(to)) {
+	for step, err := range es.History(r.t.Context(), r.back.Journal, &otp.Aggregate, r.codes.StreamID(to)) {
 		if err != nil {
 			r.fail("history: %v", err)
 		}
@@ -704,7 +703,7 @@ func (r *rig) codesAtTheEnd(u *user) {
 	if len(u.otps) == 0 {
 		r.fail("at the end there are %d requests, %d wrong guesses and %d right ones", requests, wrong, right)
 	}
-	view, err := r.back.OTPViews.Get(r.ctx, es.StreamID{Category: "otp", ID: r.codes.StreamID(to)})
+	view, err := r.back.OTPViews.Get(r.t.Context(), es.StreamID{Category: "otp", ID: r.codes.StreamID(to)})
 	if err != nil || int(view.Version) != version {
 		r.fail("the view of the codes is at version %d and the stream at %d: %v", view.Version, version, err)
 	}

@@ -158,9 +158,11 @@ func (k Clients) plan(client uint64) estest.Plan {
 	r := rand.New(rand.NewPCG(k.Seed, ^client))
 	left, fault := 0, estest.None
 	return func(c estest.Call) estest.Fault {
-		begins, refuses := r.Float64() < k.Faults, r.Float64() < k.Faults
+		begins, refuses, changes := r.Float64() < k.Faults, r.Float64() < k.Faults, r.IntN(3) == 0
 		if begins && left == 0 {
-			left = []int{1, 5}[r.IntN(2)]
+			left, changes = []int{1, 5}[r.IntN(2)], true
+		}
+		if changes {
 			fault = []estest.Fault{estest.Refuse, estest.LoseBefore, estest.LoseAfter, estest.Late(1 + r.IntN(12))}[r.IntN(4)]
 		}
 		switch {

@@ -76,10 +76,10 @@ func Store(n int) *rapid.Generator[StoreSteps] {
 	step := rapid.Custom(func(t *rapid.T) storeStep {
 		s := storeStep{
 			Do: rapid.SampledFrom([]string{
-				"append", "append", "append", "append again", "claim", "settle", "settle", "revoke", "revoke",
+				"append", "append", "append", "append again", "append again", "claim", "settle", "settle", "revoke", "revoke",
 				"load", "load back", "pending", "streams",
 			}).Draw(t, "do"),
-			Stream: rapid.IntRange(0, streams-1).Draw(t, "stream"), Ended: some.Draw(t, "ended") == 9,
+			Stream: rapid.SampledFrom([]int{0, 0, 0, 0, 1, 2}).Draw(t, "stream"), Ended: some.Draw(t, "ended") == 9,
 		}
 		switch s.Do {
 		case "append":
@@ -197,7 +197,7 @@ func (a answer) check(err error) error {
 		ok = errors.Is(err, context.Canceled) && !errors.Is(err, es.ErrConflict)
 	}
 	if !ok {
-		return fmt.Errorf("the answer is %v, not %s", err, a)
+		return fmt.Errorf("the answer is %s, not %s", fmt.Sprint(err), a)
 	}
 	return nil
 }
@@ -493,7 +493,7 @@ func (r *storeRun) list(ctx context.Context, step storeStep) error {
 			found[id]++
 			behind, err := list(lister.Streams(ctx, shard, shards, id))
 			if err != nil || !slices.Equal(behind, all[i+1:]) {
-				return fmt.Errorf("streams behind %s: %v, %v, not %v", id, behind, err, all[i+1:])
+				return fmt.Errorf("streams behind %s: %v, %s, not %v", id, behind, fmt.Sprint(err), all[i+1:])
 			}
 		}
 	}

@@ -60,7 +60,7 @@ func (steps ViewSteps) Run(ctx context.Context, v es.Views[estest.Document]) err
 		want := model[i]
 		if err != nil || got.Version != want.Version || got.Value.Name != want.Value.Name || got.Value.Count != want.Value.Count ||
 			!slices.Equal(got.Value.Tags, want.Value.Tags) || !maps.Equal(got.Value.Scores, want.Value.Scores) {
-			return fmt.Errorf("get %d: %+v, %v, not %+v", i, got, err, want)
+			return fmt.Errorf("get %d: %+v, %s, not %+v", i, got, fmt.Sprint(err), want)
 		}
 		deface(got.Value)
 		return nil
@@ -88,7 +88,7 @@ func (steps ViewSteps) Run(ctx context.Context, v es.Views[estest.Document]) err
 				if errors.Is(err, es.ErrInvalid) && !errors.Is(err, es.ErrConflict) {
 					err = nil
 				} else {
-					err = fmt.Errorf("a put of version 0: %v", err)
+					err = fmt.Errorf("a put of version 0: %s", fmt.Sprint(err))
 				}
 			case old != model[s.Stream].Version:
 				err = conflict.check(err)
