@@ -57,7 +57,8 @@ type rig struct {
 	bus     *memory.Bus
 	codes   otp.Codes
 	users   []*user
-	clean   bool // nothing was ever disturbed
+	clean   bool     // nothing was ever disturbed
+	calls   []string // of the request, as far as they were disturbed
 	trace   []string
 }
 
@@ -139,7 +140,12 @@ func newRig(t *testing.T) *rig {
 		t.Fatal(err)
 	}
 	r := &rig{t: t, codes: codes, bus: new(memory.Bus), clean: true}
-	r.front = &estest.Faulty{Plan: func(c estest.Call) estest.Fault {
+	r.front = &estest.Faulty{Plan: func(c estest.Call) (fault estest.Fault) {
+		defer func() {
+			if fault != estest.None {
+				r.calls = append(r.calls, fmt.Sprint(c, ": ", fault))
+			}
+		}()
 		tr := &r.fault
 		switch {
 		case tr.Op != "" && tr.Op != c.Op:
@@ -256,10 +262,10 @@ func (r *rig) send(s modelStep, u *user, method, path string, body any, header .
 		req.Header.Set("Authorization", "Bearer "+token)
 	}
 	w := httptest.NewRecorder()
-	before := len(r.front.Calls())
+	r.calls = nil
 	r.handler.ServeHTTP(w, req)
 	res := response{status: w.Code, header: w.Header(), body: w.Body.String()}
-	r.trace = append(r.trace, fmt.Sprintf("%s %s %s %v: %d %s [%s]", method, path, data, header, res.status, strings.TrimSpace(res.body), strings.Join(r.front.Calls()[before:], ", ")))
+	r.trace = append(r.trace, fmt.Sprintf("%s %s %s %v: %d %s [%s]", method, path, data, header, res.status, strings.TrimSpace(res.body), strings.Join(r.calls, ", ")))
 	if w.Code >= 400 && (w.Header().Get("Content-Type") != "application/problem+json" || !strings.Contains(res.body, `"status":`+strconv.Itoa(w.Code))) {
 		r.fail("the last answer is no problem")
 	}

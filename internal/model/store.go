@@ -76,7 +76,7 @@ func Store(n int) *rapid.Generator[StoreSteps] {
 	step := rapid.Custom(func(t *rapid.T) storeStep {
 		s := storeStep{
 			Do: rapid.SampledFrom([]string{
-				"append", "append", "append", "append again", "append again", "claim", "settle", "settle", "revoke", "revoke",
+				"append", "append", "append", "append again", "claim", "settle", "settle", "revoke", "revoke", "undo", "undo",
 				"load", "load back", "pending", "streams",
 			}).Draw(t, "do"),
 			Stream: rapid.SampledFrom([]int{0, 0, 0, 0, 1, 2}).Draw(t, "stream"), Ended: some.Draw(t, "ended") == 9,
@@ -203,6 +203,16 @@ func (a answer) check(err error) error {
 }
 
 func (r *storeRun) take(ctx context.Context, step storeStep) error {
+	if step.Do == "undo" {
+		// A commit that is revoked, and whose append arrives once more.
+		step.Place = min(step.Place, 7) // the commit itself
+		for _, step.Do = range []string{"revoke", "append again"} {
+			if err := r.take(ctx, step); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
 	if step.Ended {
 		over, cancel := context.WithCancel(ctx)
 		cancel()
