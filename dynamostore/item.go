@@ -207,10 +207,10 @@ func decode(it item) (c es.Commit, err error) {
 	return c, nil
 }
 
-// decodeStream returns the stream of an item that was read in part.
-func decodeStream(it item) (es.StreamID, error) {
+// decodeKey returns the slot of an item that was read in part.
+func decodeKey(it item) (slot, error) {
 	d := decoder{it: it}
-	return d.stream(), d.err
+	return slot{stream: d.stream(), version: d.version()}, d.err
 }
 
 // decodeSlot returns an entry of the index.

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+
 	"github.com/leftfold/leftfold/es"
 )
 
@@ -244,7 +246,8 @@ func TestPendingLags(t *testing.T) {
 }
 
 func TestStreamsFollowsPages(t *testing.T) {
-	stream := func(id string) string { return `{"s":{"S":"org/` + id + `"}}` }
+	slot := func(id, version string) string { return `{"s":{"S":"org/` + id + `"},"v":{"N":"` + version + `"}}` }
+	stream := func(id string) string { return slot(id, "1") }
 	behind := func(id string, then answer) answer {
 		return func(w http.ResponseWriter, r *http.Request) {
 			body, _ := io.ReadAll(r.Body)
@@ -255,9 +258,9 @@ func TestStreamsFollowsPages(t *testing.T) {
 		}
 	}
 	client, n := server(t,
-		behind("0", status(200, `{"Items":[`+stream("1")+`,`+stream("2/3")+`],"LastEvaluatedKey":`+stream("4")+`}`)),
+		behind("0", status(200, `{"Items":[`+slot("0", "2")+`,`+stream("1")+`,`+slot("1", "2")+`,`+stream("2/3")+`],"LastEvaluatedKey":`+stream("4")+`}`)),
 		behind("4", status(200, `{"Items":[],"LastEvaluatedKey":`+stream("5")+`}`)),
-		behind("5", status(200, `{"Items":[`+stream("6")+`]}`)),
+		behind("5", status(200, `{"Items":[`+slot("2/3", "2")+`,`+stream("6")+`]}`)),
 	)
 	s := New(client, "events", &Options{Timeout: patient})
 	var got []string
@@ -275,6 +278,60 @@ func TestStreamsFollowsPages(t *testing.T) {
 			if !errors.Is(err, es.ErrInvalid) {
 				t.Errorf("shard %d of %d: %v, %v", shards[0], shards[1], stream, err)
 			}
+		}
+	}
+}
+
+// A stream that lost its beginning has commits all the same, and whoever lists streams must come upon it.
+func TestStreamsWithoutBeginning(t *testing.T) {
+	client := live(t)
+	table := newTable(t, client)
+	s := healthy(client, table)
+	for _, id := range []string{"lost", "marked", "whole"} {
+		for version := range uint64(3) {
+			c := es.Commit{
+				Stream: es.StreamID{Category: "org", ID: id}, Version: version + 1, ID: "a", Status: es.Settled, Events: []es.Event{{Type: "e"}},
+			}
+			if err := s.Append(t.Context(), c); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if _, err := client.DeleteItem(t.Context(), &dynamodb.DeleteItemInput{TableName: &table, Key: keyOf(es.StreamID{Category: "org", ID: "lost"}, 1)}); err != nil {
+		t.Fatal(err)
+	}
+	marker := encode(es.Commit{Stream: es.StreamID{Category: "org", ID: "marked"}, Version: 1, ID: "a", Status: es.Revoked}, "")
+	if _, err := client.PutItem(t.Context(), &dynamodb.PutItemInput{TableName: &table, Item: marker}); err != nil {
+		t.Fatal(err)
+	}
+	list := func(shards int, behind func(es.StreamID) es.StreamID) (got []string) {
+		for shard := range shards {
+			for after := (es.StreamID{}); ; {
+				from := len(got)
+				for stream, err := range s.Streams(t.Context(), shard, shards, after) {
+					if err != nil {
+						t.Fatal(err)
+					}
+					got = append(got, stream.ID)
+					if after = behind(stream); after == stream {
+						break
+					}
+				}
+				if len(got) == from || after == (es.StreamID{}) {
+					break
+				}
+			}
+		}
+		slices.Sort(got)
+		return got
+	}
+	want := []string{"lost", "marked", "whole"}
+	for _, shards := range []int{1, 3} {
+		if got := list(shards, func(es.StreamID) es.StreamID { return es.StreamID{} }); !slices.Equal(got, want) {
+			t.Errorf("%d shards: %q, not %q", shards, got, want)
+		}
+		if got := list(shards, func(s es.StreamID) es.StreamID { return s }); !slices.Equal(got, want) {
+			t.Errorf("%d shards, one stream at a time: %q, not %q", shards, got, want)
 		}
 	}
 }

@@ -260,7 +260,7 @@ var errUnused = errors.New("the slot is unused")
 // Streams is that of [es.Lister]: a Scan of the whole table, for which the segments
 // of the scan are the shards. Each call reads what is behind the stream after, at
 // least; the order is that of the table's hashes. A stream that has only a
-// marker is left out.
+// marker is left out. One that lost its first slot is there: it costs one more Query.
 func (s *Store) Streams(ctx context.Context, shard, shards int, after es.StreamID) iter.Seq2[es.StreamID, error] {
 	return func(yield func(es.StreamID, error) bool) {
 		fail := func(err error) { yield(es.StreamID{}, fmt.Errorf("streams of shard %d of %d: %w", shard, shards, err)) }
@@ -268,16 +268,18 @@ func (s *Store) Streams(ctx context.Context, shard, shards int, after es.StreamI
 			fail(fmt.Errorf("%w: there are 1 to %d shards, numbered from 0", es.ErrInvalid, maxSegments))
 			return
 		}
-		// Every stream has a first slot, so each is found once.
 		in := &dynamodb.ScanInput{
 			TableName: &s.table, ConsistentRead: aws.Bool(true),
 			Segment: aws.Int32(int32(shard)), TotalSegments: aws.Int32(int32(shards)),
-			ProjectionExpression: aws.String("s"), FilterExpression: aws.String("v = :one AND st <> :r"),
-			ExpressionAttributeValues: item{":one": number(1), ":r": text(es.Revoked.String())},
+			ProjectionExpression: aws.String("s, v"), FilterExpression: aws.String("st <> :r"),
+			ExpressionAttributeValues: item{":r": text(es.Revoked.String())},
 		}
 		if after != (es.StreamID{}) {
 			in.ExclusiveStartKey = keyOf(after, 1)
 		}
+		// The slots of a stream come in a row. All that counts is the first, unless
+		// that is not where it should be.
+		last := after
 		for {
 			var out *dynamodb.ScanOutput
 			if err := s.read(ctx, func(ctx context.Context, opt option) (err error) {
@@ -288,12 +290,17 @@ func (s *Store) Streams(ctx context.Context, shard, shards int, after es.StreamI
 				return
 			}
 			for _, it := range out.Items {
-				stream, err := decodeStream(it)
+				slot, err := decodeKey(it)
+				begins := slot.version == 1
+				if err == nil && !begins && slot.stream != last {
+					begins, err = s.headless(ctx, slot.stream)
+				}
 				if err != nil {
 					fail(err)
 					return
 				}
-				if !yield(stream, nil) {
+				last = slot.stream
+				if begins && !yield(slot.stream, nil) {
 					return
 				}
 			}
@@ -302,6 +309,19 @@ func (s *Store) Streams(ctx context.Context, shard, shards int, after es.StreamI
 			}
 		}
 	}
+}
+
+// headless reports whether the first slot of a stream is missing, or a marker.
+func (s *Store) headless(ctx context.Context, stream es.StreamID) (bool, error) {
+	query := s.query("s = :s AND v = :one", item{":s": text(stream.String()), ":one": number(1)})
+	query.FilterExpression = aws.String("st <> :r")
+	query.ExpressionAttributeValues[":r"] = text(es.Revoked.String())
+	query.ProjectionExpression = aws.String("s")
+	out, err := s.page(ctx, query)
+	if err != nil {
+		return false, err
+	}
+	return len(out.Items) == 0, nil
 }
 
 const (
