@@ -34,9 +34,10 @@ func note(by string) func([]string) ([]done, error) {
 	return func(s []string) ([]done, error) { return []done{{By: by, Saw: strings.Join(s, ",")}}, nil }
 }
 
-// patient is a journal for explorations.
+// patient is a journal for explorations: whatever the clock says, what is pending is old enough for
+// it, and time enough is left.
 func patient(s es.Store, p es.Publisher) *es.Journal {
-	return &es.Journal{Store: s, Publisher: p, Grace: -1, Timeout: time.Hour, Attempts: 3}
+	return &es.Journal{Store: s, Publisher: p, Grace: -time.Hour, Timeout: time.Hour, Attempts: 3}
 }
 
 func writer(name string) estest.Process {

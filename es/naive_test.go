@@ -66,8 +66,8 @@ func (e *erasing) last(c es.Commit) bool {
 	return !more
 }
 
-// simple is a writer of the simple way.
-func simple(name string) estest.Process {
+// simple is a writer of the simple way, and undo says whether it deletes what it failed to publish.
+func simple(name string, undo func(error) bool) estest.Process {
 	return estest.Process{Name: name, Run: func(ctx context.Context, s es.Store, p es.Publisher) error {
 		for n := 1; ; n++ {
 			var state []string
@@ -89,10 +89,11 @@ func simple(name string) estest.Process {
 			if err != nil {
 				return err
 			}
-			if err := p.Publish(ctx, c); err != nil {
+			err = p.Publish(ctx, c)
+			if err != nil && undo(err) {
 				return errors.Join(err, s.Revoke(ctx, c))
 			}
-			return nil
+			return err
 		}
 	}}
 }
@@ -169,23 +170,43 @@ func violations(ctx context.Context, end *estest.End, writers ...string) map[str
 }
 
 func TestNaiveProtocolsFail(t *testing.T) {
+	always := func(error) bool { return true }
+	ifRefused := func(err error) bool { return errors.Is(err, es.ErrRefused) }
 	anything := func(*erasing, es.Commit) bool { return true }
+	lastOwn := func(e *erasing, c es.Commit) bool { return e.own(c) && e.last(c) }
 	for _, row := range []struct {
-		name  string
-		may   func(*erasing, es.Commit) bool
-		finds map[string]int // kinds that must be found, with so many faults
+		name   string
+		may    func(*erasing, es.Commit) bool
+		undo   func(error) bool
+		broker func() es.Publisher
+		seen   seen
+		finds  map[string]int // kinds that must be found, with so many faults
 	}{
-		{"delete", anything, map[string]int{lost: 1, phantom: 1, gap: 1, vanished: 1, disorder: 0, lie: 1}},
-		{"delete what is one's own", (*erasing).own, map[string]int{lost: 1, phantom: 1, gap: 1, vanished: 1, disorder: 0, lie: 1}},
-		{"delete in a transaction, if it is the last", func(e *erasing, c es.Commit) bool { return e.own(c) && e.last(c) },
+		{"delete", anything, always, nil, nil,
 			map[string]int{lost: 1, phantom: 1, gap: 1, vanished: 1, disorder: 0, lie: 1}},
+		{"delete what is one's own", (*erasing).own, always, nil, nil,
+			map[string]int{lost: 1, phantom: 1, gap: 1, vanished: 1, disorder: 0, lie: 1}},
+		{"delete in a transaction, if it is the last", lastOwn, always, nil, nil,
+			map[string]int{lost: 1, phantom: 1, gap: 1, vanished: 1, disorder: 0, lie: 1}},
+		{"the broker knows messages by their versions", lastOwn, always, func() es.Publisher { return &byVersion{known: map[uint64]bool{}} }, nil,
+			map[string]int{lost: 1, phantom: 1, gap: 1, vanished: 1, disorder: 0, lie: 1}},
+		{"delete only what was refused", lastOwn, ifRefused, nil, nil,
+			map[string]int{lost: 1, gap: 1, vanished: 1, disorder: 0, lie: 1}},
+		{"delete only what was refused, and the client tries twice", lastOwn, ifRefused, nil, twoAttempts,
+			map[string]int{lost: 1, phantom: 2, gap: 2, vanished: 2, disorder: 0, lie: 1}},
 	} {
 		for kind, faults := range row.finds {
 			t.Run(row.name+"/"+kind, func(t *testing.T) {
 				t.Parallel()
 				mustFind(t, &estest.Explorer{
-					New:       func() (es.Store, es.Publisher) { return &erasing{map[uint64]es.Commit{}, row.may}, sink{} },
-					Processes: []estest.Process{simple("a"), simple("b")}, Faults: faults,
+					New: func() (es.Store, es.Publisher) {
+						var broker es.Publisher = sink{}
+						if row.broker != nil {
+							broker = row.broker()
+						}
+						return &erasing{map[uint64]es.Commit{}, row.may}, broker
+					},
+					Processes: row.seen.by(simple("a", row.undo), simple("b", row.undo)), Faults: faults,
 					Check: func(ctx context.Context, end *estest.End) error { return violations(ctx, end, "a", "b")[kind] },
 				})
 			})

@@ -3,8 +3,11 @@ package es_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/leftfold/leftfold/es"
 	"github.com/leftfold/leftfold/es/estest"
@@ -21,6 +24,7 @@ type broken struct {
 	append func(context.Context, es.Commit) error
 	claim  func(context.Context, es.Commit) error
 	revoke func(context.Context, es.Commit) error
+	settle func(context.Context, es.Commit) error
 	read   func(es.Commit) es.Commit // what a read of the commit gives
 }
 
@@ -66,6 +70,13 @@ func (b *broken) Revoke(ctx context.Context, c es.Commit) error {
 	return b.Store.Revoke(ctx, c)
 }
 
+func (b *broken) Settle(ctx context.Context, c es.Commit) error {
+	if b.settle != nil {
+		return b.settle(ctx, c)
+	}
+	return b.Store.Settle(ctx, c)
+}
+
 // publisher is a function that is a publisher.
 type publisher func(context.Context, es.Commit) error
 
@@ -96,6 +107,18 @@ func hasty(s es.Store, p es.Publisher) (es.Store, es.Publisher) {
 			return errors.Join(es.ErrRefused, err)
 		}
 		return nil
+	})
+}
+
+// twoAttempts is a publisher as of a client that tries again by itself, and tells of the last attempt only.
+func twoAttempts(s es.Store, p es.Publisher) (es.Store, es.Publisher) {
+	return s, publisher(func(ctx context.Context, c es.Commit) (err error) {
+		for range 2 {
+			if err = p.Publish(ctx, c); err == nil {
+				return nil
+			}
+		}
+		return err
 	})
 }
 
@@ -143,17 +166,8 @@ func TestRulesSwitchedOff(t *testing.T) {
 			seen:   hasty,
 			faults: 1,
 		}, {
-			rule: "2: every attempt counts",
-			seen: func(s es.Store, p es.Publisher) (es.Store, es.Publisher) {
-				return s, publisher(func(ctx context.Context, c es.Commit) (err error) {
-					for range 2 {
-						if err = p.Publish(ctx, c); err == nil {
-							return nil
-						}
-					}
-					return err
-				})
-			},
+			rule:   "2: every attempt counts",
+			seen:   twoAttempts,
 			faults: 2,
 		}, {
 			rule: "3: claim takes the author's right to revoke away",
@@ -231,6 +245,152 @@ func TestRulesSwitchedOff(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Rules 6, 8 and 9 are kept for what an interleaving leaves undecided: how often the broker gives a message
+// away, and who finishes a commit. Each has a promise that holds with it, and does not without.
+
+// byID is a broker that gives a message away once, as a FIFO topic does: it knows it by its ID.
+type byID struct{ delivered []es.Commit }
+
+func (b *byID) Publish(_ context.Context, c es.Commit) error {
+	if !slices.ContainsFunc(b.delivered, func(d es.Commit) bool { return d.ID == c.ID }) {
+		b.delivered = append(b.delivered, c)
+	}
+	return nil
+}
+
+func (b *byID) Published() []es.Commit { return b.delivered }
+
+// once fails if a version was delivered twice.
+func once(ctx context.Context, end *estest.End) error {
+	_, err := patient(end.Store, end.Publisher).Relay(ctx)
+	var versions []uint64
+	for _, c := range end.Published() {
+		if slices.Contains(versions, c.Version) {
+			return fmt.Errorf("version %d was delivered twice", c.Version)
+		}
+		versions = append(versions, c.Version)
+	}
+	return err
+}
+
+// finished fails if the writers leave something to others, though nothing has failed.
+func finished(ctx context.Context, end *estest.End) error {
+	for c, err := range end.Store.Load(ctx, theDiary, 0) {
+		if err != nil || c.Status != es.Settled {
+			return fmt.Errorf("commit %d is %v, and its author is alive, %w", c.Version, c.Status, err)
+		}
+	}
+	return nil
+}
+
+// publishedOnce fails if anything is published again, though nothing has failed.
+func publishedOnce(_ context.Context, end *estest.End) error {
+	if all := end.Published(); len(all) != len(firsts(all)) {
+		return fmt.Errorf("published %d times: %d commits", len(all), len(firsts(all)))
+	}
+	return nil
+}
+
+// cancelled is a writer whose caller hangs up at any moment, which is a process of its own. If it obeys, no
+// call is made after that.
+type cancelled struct {
+	obeys bool
+	hung  bool
+	up    func()
+}
+
+func (c *cancelled) processes() []estest.Process {
+	return []estest.Process{
+		{Name: "a", Run: func(ctx context.Context, s es.Store, p es.Publisher) error {
+			ctx, c.up = context.WithCancel(ctx)
+			c.hung = false
+			j := patient(s, p)
+			if c.obeys {
+				j = patient(&broken{Store: s, settle: func(_ context.Context, commit es.Commit) error { return s.Settle(ctx, commit) }},
+					publisher(func(_ context.Context, commit es.Commit) error { return p.Publish(ctx, commit) }))
+			}
+			_, err := es.Execute(ctx, j, &diary, "1", note("a"), es.Named("a", nil))
+			return err
+		}},
+		{Name: "caller", Run: func(ctx context.Context, _ es.Store, _ es.Publisher) error {
+			return estest.Step(ctx, "hang up", true, func(context.Context) (string, error) {
+				c.hung = true
+				c.up()
+				return "done", nil
+			})
+		}},
+	}
+}
+
+func TestRulesOfCourtesy(t *testing.T) {
+	graceful := func(grace time.Duration) []estest.Process {
+		at := func(name string, run func(context.Context, *es.Journal) error) estest.Process {
+			return estest.Process{Name: name, Run: func(ctx context.Context, s es.Store, p es.Publisher) error {
+				j := patient(s, p)
+				j.Grace = grace
+				return run(ctx, j)
+			}}
+		}
+		return []estest.Process{
+			at("a", func(ctx context.Context, j *es.Journal) error {
+				_, err := es.Execute(ctx, j, &diary, "1", note("a"))
+				return err
+			}),
+			at("relay", func(ctx context.Context, j *es.Journal) error {
+				_, err := j.Relay(ctx)
+				return err
+			}),
+		}
+	}
+	fifo := func() (es.Store, es.Publisher) { return new(memory.Store), new(byID) }
+	attempt := 0
+	anew := seen(func(s es.Store, p es.Publisher) (es.Store, es.Publisher) {
+		return s, publisher(func(ctx context.Context, c es.Commit) error {
+			attempt++
+			c.ID += fmt.Sprint(attempt)
+			return p.Publish(ctx, c)
+		})
+	})
+	for _, row := range []struct {
+		rule    string
+		new     func() (es.Store, es.Publisher)
+		faults  int
+		check   func(context.Context, *estest.End) error
+		on, off func(x *estest.Explorer)
+	}{
+		{
+			"6: a publish is repeated under the same ID", fifo, 1, once,
+			func(x *estest.Explorer) { x.Processes = []estest.Process{writer("a"), writer("b")} },
+			func(x *estest.Explorer) { x.Processes = anew.by(writer("a"), writer("b")) },
+		}, {
+			"8: once the append has begun, hanging up stops nothing", inMemory, 0, finished,
+			func(x *estest.Explorer) { hangUp(x, &cancelled{}) },
+			func(x *estest.Explorer) { hangUp(x, &cancelled{obeys: true}) },
+		}, {
+			"9: a young commit is left to its author", inMemory, 0, publishedOnce,
+			func(x *estest.Explorer) { x.Processes = graceful(time.Hour) },
+			func(x *estest.Explorer) { x.Processes = graceful(-time.Hour) },
+		},
+	} {
+		t.Run(row.rule+"/on", func(t *testing.T) {
+			x := &estest.Explorer{New: row.new, Faults: row.faults, Check: row.check}
+			row.on(x)
+			explore(t, x)
+		})
+		t.Run(row.rule+"/off", func(t *testing.T) {
+			t.Parallel()
+			x := &estest.Explorer{New: row.new, Faults: row.faults, Check: row.check}
+			row.off(x)
+			mustFind(t, x)
+		})
+	}
+}
+
+func hangUp(x *estest.Explorer, c *cancelled) {
+	x.Processes = c.processes()
+	x.State = func() string { return fmt.Sprint(c.hung) }
 }
 
 // byVersion is a broker that takes the version for the identity of a message.

@@ -29,8 +29,9 @@ import (
 // A schedule is not gone through twice from the same state. That is what the store
 // holds, what was published, what is on its way, what is left of the budget, and all the answers
 // that each process has had; so a process must be a function of its answers. IDs of
-// commits are told apart by who made them and when. Times are not part of it: what is pending is old
-// enough for any relay, and the journals of the processes should have a time-out that never comes, such as an hour.
+// commits are told apart by who made them and when. Times are not part of it, though the clock goes on in
+// pauses: the journals of the processes should have a time-out that never comes, such as an hour, and a
+// grace period that is over already, such as minus an hour.
 //
 // Nor are orders gone through that differ in nothing anybody can see. A call that is refused, or
 // whose answer is lost, tells its process what it would have told it earlier, and changes nothing for the
@@ -653,8 +654,7 @@ func (s exploredStore) LoadBack(ctx context.Context, stream es.StreamID, hint in
 }
 
 func (s exploredStore) Pending(ctx context.Context, before time.Time) iter.Seq2[es.Commit, error] {
-	// Pauses of other processes let time pass, and no schedule may depend on it.
-	return s.read(ctx, Pending, es.StreamID{}, s.store.Pending(ctx, before.AddDate(1, 0, 0)))
+	return s.read(ctx, Pending, es.StreamID{}, s.store.Pending(ctx, before))
 }
 
 type exploredPublisher struct{ *process }
