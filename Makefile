@@ -1,5 +1,6 @@
 # The tools run by exact version and stay out of go.mod.
 STATICCHECK   = go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
+BENCHSTAT     = go run golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
 GOLANGCI_LINT = go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
 # Packages whose statements must be covered, and by how many per cent.
@@ -9,7 +10,12 @@ COVER_MIN = 90
 # How long make fuzz runs each target.
 FUZZTIME ?= 10s
 
-.PHONY: help test explore prove fuzz engines lint template cover bench bench-coldstart package ci
+# What bench-peers measures, for how long, and how often.
+PEER_BENCH  ?= .
+PEER_TIME   ?= 200ms
+PEER_ROUNDS ?= 6
+
+.PHONY: help test explore prove fuzz engines lint template cover bench bench-peers bench-coldstart package ci
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' Makefile
@@ -66,6 +72,14 @@ cover: ## fail where too few statements of a package are tested
 
 bench: ## run every benchmark once, so that none rots
 	go test -run='^$$' -bench=. -benchtime=1x ./...
+
+# In rounds over all libraries, so that what else the machine does meets all alike.
+bench-peers: ## compare with other libraries, and with a loop written by hand
+	@set -eu; tmp=$$(mktemp -d); trap 'rm -rf "$$tmp"' EXIT; cd internal/peers; go test -c -o "$$tmp/bench" .; \
+	for round in $$(seq $(PEER_ROUNDS)); do \
+		"$$tmp/bench" -test.run='^$$' -test.bench='$(PEER_BENCH)' -test.benchtime=$(PEER_TIME) >>"$$tmp/out"; \
+	done; \
+	$(BENCHSTAT) -col /lib "$$tmp/out"
 
 bench-coldstart: ## show how long the function takes to start, and how large it is
 	go test -run='^$$' -bench=ColdStart -benchtime=30x ./examples/lambda
