@@ -3,10 +3,12 @@ package es_test
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -81,7 +83,8 @@ func protocolHolds(writers ...string) func(context.Context, *estest.End) error {
 
 func inMemory() (es.Store, es.Publisher) { return new(memory.Store), sink{} }
 
-// mustFind fails the test unless there is a violation, and logs the shortest schedule of one.
+// mustFind fails the test unless there is a violation, whose shortest schedule must be the one in
+// docs/schedules.md.
 func mustFind(t *testing.T, x *estest.Explorer) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -92,7 +95,56 @@ func mustFind(t *testing.T, x *estest.Explorer) {
 			t.Fatalf("nothing found in %+v: %v", done, err)
 		}
 		t.Logf("found after %+v:\n%v", done, v)
+		if err := schedules.check(t.Name(), v.Error()); err != nil {
+			t.Error(err)
+		}
 	})
+}
+
+var (
+	update    = flag.Bool("update", false, "write docs/schedules.md anew, of the tests that run")
+	schedules printed
+)
+
+// printed is what docs/schedules.md shows: the schedules that were found, by test.
+type printed struct {
+	sync.Mutex
+	file  string
+	found []string
+}
+
+const schedulesFile = "../docs/schedules.md"
+
+const schedulesIntro = `# What goes wrong without the protocol
+
+Each of these schedules is the shortest that [the explorer](protocol.md#the-proof) finds to a violation: in protocols that are simpler than ours,
+in ours with one of its rules switched off, and in commands as they are often written. *a*, *b* and *relay* run at the same time; *a's 1* is
+the first commit that a makes; *no answer* is a call whose effect may come later, and *lands* is where it does. Where ours is
+checked, a relay comes after the last step, what is still on its way lands then, and the relay comes once more.
+
+The tests find them anew each time, and compare them with this page; ` + "`go test ./es -run 'TestNaive|TestRules|TestDedup|TestWrong' -update`" + ` writes it.
+`
+
+func (p *printed) check(test, found string) error {
+	p.Lock()
+	defer p.Unlock()
+	section := fmt.Sprintf("\n## %s\n\n```text\n%s\n```\n", strings.ReplaceAll(strings.Replace(test, "/", ": ", 1), "_", " "), strings.ReplaceAll(found, "\t", "  "))
+	if *update {
+		p.found = append(p.found, section)
+		slices.Sort(p.found)
+		return os.WriteFile(schedulesFile, []byte(schedulesIntro+strings.Join(p.found, "")), 0o644)
+	}
+	if p.file == "" {
+		text, err := os.ReadFile(schedulesFile)
+		if err != nil {
+			return err
+		}
+		p.file = strings.ReplaceAll(string(text), "\r\n", "\n")
+	}
+	if !strings.Contains(p.file, section) {
+		return fmt.Errorf("docs/schedules.md has another schedule, or none; go test -update writes it:%s", section)
+	}
+	return nil
 }
 
 // explore fails the test if there is a violation.
@@ -114,7 +166,7 @@ func explore(t *testing.T, x *estest.Explorer) {
 }
 
 // How far it is explored: a little in every run of the tests, further with EXPLORE=ci, which takes a
-// minute or two, and as far as docs/design.md says with EXPLORE=all.
+// minute or two, and as far as docs/protocol.md says with EXPLORE=all.
 func TestExplore(t *testing.T) {
 	const quick, ci, all = 0, 1, 2
 	far, ok := map[string]int{"": quick, "ci": ci, "all": all}[os.Getenv("EXPLORE")]

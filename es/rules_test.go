@@ -278,8 +278,11 @@ func once(ctx context.Context, end *estest.End) error {
 // finished fails if the writers leave something to others, though nothing has failed.
 func finished(ctx context.Context, end *estest.End) error {
 	for c, err := range end.Store.Load(ctx, theDiary, 0) {
-		if err != nil || c.Status != es.Settled {
-			return fmt.Errorf("commit %d is %v, and its author is alive, %w", c.Version, c.Status, err)
+		if err != nil {
+			return err
+		}
+		if c.Status != es.Settled {
+			return fmt.Errorf("commit %d is %v, and its author is alive", c.Version, c.Status)
 		}
 	}
 	return nil
@@ -288,7 +291,7 @@ func finished(ctx context.Context, end *estest.End) error {
 // publishedOnce fails if anything is published again, though nothing has failed.
 func publishedOnce(_ context.Context, end *estest.End) error {
 	if all := end.Published(); len(all) != len(firsts(all)) {
-		return fmt.Errorf("published %d times: %d commits", len(all), len(firsts(all)))
+		return fmt.Errorf("published %d messages of %d commits", len(all), len(firsts(all)))
 	}
 	return nil
 }
@@ -345,11 +348,11 @@ func TestRulesOfCourtesy(t *testing.T) {
 		}
 	}
 	fifo := func() (es.Store, es.Publisher) { return new(memory.Store), new(byID) }
-	attempt := 0
 	anew := seen(func(s es.Store, p es.Publisher) (es.Store, es.Publisher) {
+		tries := 0
 		return s, publisher(func(ctx context.Context, c es.Commit) error {
-			attempt++
-			c.ID += fmt.Sprint(attempt)
+			tries++
+			c.ID += fmt.Sprint(", try ", tries)
 			return p.Publish(ctx, c)
 		})
 	})

@@ -115,10 +115,12 @@ type Explored struct {
 type Violation struct {
 	Schedule []string
 	Err      error
+
+	text string // of Err, with what commits are called in the place of their IDs
 }
 
 func (v *Violation) Error() string {
-	return fmt.Sprintf("%v\nafter %d steps:\n\t%s", v.Err, len(v.Schedule), strings.Join(v.Schedule, "\n\t"))
+	return fmt.Sprintf("%s\nafter %d steps:\n\t%s", v.text, len(v.Schedule), strings.Join(v.Schedule, "\n\t"))
 }
 
 // Unwrap returns what [Explorer.Check] returned.
@@ -144,7 +146,7 @@ func (x *Explorer) Run(ctx context.Context) (Explored, error) {
 		s.done.Steps += len(path)
 		s.done.Longest = max(s.done.Longest, len(path))
 		if err != nil {
-			return s.done, &Violation{Schedule: x.describe(ctx, path), Err: err}
+			return s.done, &Violation{Schedule: x.describe(ctx, path), Err: err, text: w.plain(err)}
 		}
 		if x.Progress != nil && s.done.Schedules%10_000 == 0 {
 			x.Progress(s.done)
@@ -402,7 +404,12 @@ func (w *world) words(c Call) string {
 }
 
 // name returns what a commit is called, in every run alike.
-func (w *world) name(c es.Commit) string { return cmp.Or(w.names[c.ID], c.ID) }
+func (w *world) name(c es.Commit) string {
+	if name, ok := w.names[c.ID]; ok {
+		return name
+	}
+	return w.called(c.ID)
+}
 
 // contentOf returns a digest of what is in a commit, but for its times and IDs. It is that of
 // the commit that was appended, whatever has become of it.
@@ -431,7 +438,11 @@ func (w *world) plain(err error) string {
 	if err == nil {
 		return ""
 	}
-	text := strings.ReplaceAll(err.Error(), "\n", " ")
+	return w.called(strings.ReplaceAll(err.Error(), "\n", " "))
+}
+
+// called returns a text with names in the place of IDs.
+func (w *world) called(text string) string {
 	for id, name := range w.names {
 		text = strings.ReplaceAll(text, id, name)
 	}
