@@ -54,9 +54,9 @@ func leftfoldOrg(schema string, latest bool) *leftfold[Org, OrgEvent] {
 		},
 		own: func(i int) OrgEvent {
 			if i == 0 {
-				return OrgCreated(ownProfile(i))
+				return OrgCreated(profileOf(i, true))
 			}
-			return OrgUpdated(ownProfile(i))
+			return OrgUpdated(profileOf(i, true))
 		},
 	}
 }

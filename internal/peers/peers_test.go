@@ -16,7 +16,7 @@ func TestWorkload(t *testing.T) {
 		if err != nil || len(data) != profileSize {
 			t.Fatalf("%s: %d bytes, %v", data, len(data), err)
 		}
-		if profile(i) == profile(i+1) || profile(i) != ownProfile(i) {
+		if profile(i) == profile(i+1) || profile(i) != profileOf(i, true) {
 			t.Fatalf("profile %d: %v", i, profile(i))
 		}
 	}

@@ -37,7 +37,10 @@ type Library struct {
 }
 
 // Libraries are all that are measured, the limit first and ours after it.
-var Libraries = []Library{loopLibrary, leftfoldLibrary}
+var Libraries = []Library{
+	loopLibrary, leftfoldLibrary,
+	chronicleLibrary, eventhorizonLibrary, goesLibrary, hallgrenLibrary, terraskyeLibrary,
+}
 
 // Store is a store of one kind of aggregate, as a program that uses the library
 // would call it. Streams of different IDs may be used concurrently.
@@ -207,9 +210,12 @@ var profiles = func() (all [64]Profile) {
 
 func profile(i int) Profile { return profiles[i%len(profiles)] }
 
-// ownProfile returns the same, sharing no memory.
-func ownProfile(i int) Profile {
+// profileOf is the profile of an event, in memory of its own if need be.
+func profileOf(i int, own bool) Profile {
 	p := profile(i)
+	if !own {
+		return p
+	}
 	return Profile{Name: strings.Clone(p.Name), Location: strings.Clone(p.Location), Description: strings.Clone(p.Description)}
 }
 
