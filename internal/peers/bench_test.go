@@ -121,11 +121,11 @@ func create[S any](b *testing.B, open func() (Store[S], error)) {
 	cpu := startCPU()
 	for b.Loop() {
 		if i == len(ids) {
-			b.StopTimer()
 			cpu.pause()
+			b.StopTimer()
 			store, i = filled(b, open, 0, 0, 0), 0
-			cpu.resume()
 			b.StartTimer()
+			cpu.resume()
 		}
 		if err := store.Create(b.Context(), ids[i]); err != nil {
 			b.Fatal(err)
@@ -174,11 +174,11 @@ func command[S any](b *testing.B, open func() (Store[S], error), n int) {
 	cpu := startCPU()
 	for b.Loop() {
 		if i == most {
-			b.StopTimer()
 			cpu.pause()
+			b.StopTimer()
 			store, i = filled(b, open, others, streams, n), 0
-			cpu.resume()
 			b.StartTimer()
+			cpu.resume()
 		}
 		if err := store.Command(b.Context(), ids[i%len(ids)], n+i/len(ids)); err != nil {
 			b.Fatal(err)
