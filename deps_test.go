@@ -109,6 +109,17 @@ var rules = []rule{
 		of:     []string{"./..."},
 		except: []string{"./internal/model/..."},
 		deny:   []string{"github.com/matryer/is/...", "pgregory.net/rapid/...", "github.com/anishathalye/porcupine/...", "./internal/model/..."},
+	}, {
+		// A command line has flags, a terminal and a pace; the service has none of them, and starts without their code.
+		name:   "what command lines are made of is for esctl alone",
+		of:     []string{"./..."},
+		except: []string{"./examples/esctl/..."},
+		deny:   []string{"github.com/spf13/...", "github.com/schollz/...", "golang.org/x/term/...", "golang.org/x/time/..."},
+	}, {
+		name:  "nobody imports esctl, which is a program",
+		of:    []string{"./..."},
+		tests: true,
+		deny:  []string{"./examples/esctl/..."},
 	},
 }
 
@@ -280,6 +291,9 @@ func TestRulesBreak(t *testing.T) {
 		{name: "examples/lambda/main.go", pkg: "./examples/lambda", imports: []string{
 			"./dynamostore", "./snsbus", "./examples/service", aws + "config", "github.com/golang-jwt/jwt/v5",
 		}},
+		{name: "examples/esctl/main.go", pkg: "./examples/esctl", imports: []string{
+			"./dynamostore", "./snsbus", "./examples/service", "github.com/spf13/cobra", "golang.org/x/term", "golang.org/x/time/rate",
+		}},
 	}
 	for _, r := range rules {
 		for _, line := range r.broken(good) {
@@ -342,6 +356,15 @@ func TestRulesBreak(t *testing.T) {
 			{pkg: "./es/memory", imports: []string{"./internal/model"}},
 			{pkg: "./es/estest", imports: []string{"pgregory.net/rapid"}},
 			{pkg: "./examples/service", imports: []string{"pgregory.net/rapid"}},
+		},
+		"what command lines are made of is for esctl alone": {
+			{pkg: "./examples/lambda", imports: []string{"github.com/spf13/cobra"}},
+			{pkg: "./examples/local", imports: []string{"github.com/schollz/progressbar/v3"}},
+			{pkg: "./examples/service", imports: []string{"golang.org/x/time/rate"}},
+		},
+		"nobody imports esctl, which is a program": {
+			{pkg: "./examples/lambda", imports: []string{"./examples/esctl"}},
+			{pkg: "./examples/local", test: true, imports: []string{"./examples/esctl"}},
 		},
 	}
 	for _, r := range rules {
