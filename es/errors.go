@@ -34,9 +34,10 @@ var (
 )
 
 // UnknownError says that a command may have been stored or not, and that this
-// may still change: the store gave no answer that can be relied on. It is safe
-// to execute the command again under the same name ([Named]); without a name
-// that may do it twice.
+// may still change: the store gave no answer that can be relied on, or the command is
+// a repeat whose commit of the first time could not be finished. It is safe to
+// execute the command again under the same name ([Named]); without a name that may
+// do it twice.
 type UnknownError struct {
 	Stream  StreamID
 	Version uint64 // of the first event, if it was stored

@@ -101,6 +101,10 @@ func Execute[S, E any](ctx context.Context, j *Journal, a *Aggregate[S, E], id s
 				res.Status = Pending
 				return res, nil
 			}
+			if _, first, _ := cmd.repeats(stream, *tip); first {
+				// It is the commit of the first time, which may stay or be taken back.
+				err = &UnknownError{Stream: stream, Version: tip.Version, ID: tip.ID, Err: err}
+			}
 			return Result{}, err
 		}
 		if cmd.versioned && cmd.version != l.version {

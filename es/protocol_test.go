@@ -499,6 +499,54 @@ func TestRepeatOfClaimed(t *testing.T) {
 	})
 }
 
+// A repeat that meets its own commit pending, and cannot finish it, does not say that nothing
+// was stored.
+func TestRepeatOfPending(t *testing.T) {
+	for _, op := range []string{"claim", "publish", "settle"} {
+		synctest.Test(t, func(t *testing.T) {
+			tap := newTap()
+			j := tap.journal()
+			tap.on = fails("publish", 99, loseBefore)
+			if first, err := es.Execute(t.Context(), j, &counter, "1", count("a"), es.Named("n", nil)); err != nil || first.Status != es.Pending {
+				t.Fatalf("%+v, %v", first, err)
+			}
+			pass(time.Minute)
+			tap.on = fails(op, 99, loseBefore)
+			_, err := es.Execute(t.Context(), j, &counter, "1", count("a"), es.Named("n", nil))
+			if unknown, ok := errors.AsType[*es.UnknownError](err); !ok || unknown.Version != 1 || unknown.ID != slots(t, tap.Store, theStream)[0].ID {
+				t.Errorf("%s: %v", op, err)
+			}
+			// To any other command nothing happened.
+			_, err = es.Execute(t.Context(), j, &counter, "1", count("b"), es.Named("m", nil))
+			if _, ok := errors.AsType[*es.UnknownError](err); ok || err == nil {
+				t.Errorf("%s: %v", op, err)
+			}
+			tap.on = nil
+			again, err := es.Execute(t.Context(), j, &counter, "1", count("a"), es.Named("n", nil))
+			if err != nil || !again.Repeated || again.Status != es.Settled {
+				t.Errorf("%+v, %v", again, err)
+			}
+			if err := check(tap.Store, tap.published, theStream); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	// Nor does one whose time ends while the author may still be at work.
+	synctest.Test(t, func(t *testing.T) {
+		tap := newTap()
+		tap.on = fails("publish", 99, loseBefore)
+		if first, err := es.Execute(t.Context(), tap.journal(), &counter, "1", count("a"), es.Named("n", nil)); err != nil || first.Status != es.Pending {
+			t.Fatalf("%+v, %v", first, err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		_, err := es.Execute(ctx, tap.journal(), &counter, "1", count("a"), es.Named("n", nil))
+		if _, ok := errors.AsType[*es.UnknownError](err); !ok || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("%v", err)
+		}
+	})
+}
+
 // A repeat of an older command is answered at once, whatever the newest commit is.
 func TestRepeatBehindUnsettled(t *testing.T) {
 	tap := newTap()

@@ -203,7 +203,7 @@ func TestRulesSwitchedOff(t *testing.T) {
 				}
 				return b, sink{}
 			},
-			faults: 1,
+			faults: 2,
 		}, {
 			rule: "5: after an unknown answer the identical write is sent again, and a read is no proof",
 			seen: func(s es.Store, p es.Publisher) (es.Store, es.Publisher) {
