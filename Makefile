@@ -15,7 +15,10 @@ PEER_BENCH  ?= .
 PEER_TIME   ?= 200ms
 PEER_ROUNDS ?= 6
 
-.PHONY: help test explore prove fuzz engines lint template cover bench bench-peers bench-coldstart package ci
+# How long make soak runs.
+SOAK ?= 1m
+
+.PHONY: help test explore prove fuzz soak engines lint template cover bench bench-peers bench-coldstart package ci
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' Makefile
@@ -38,6 +41,10 @@ fuzz: ## run each fuzz target for FUZZTIME, 10s by default
 			go test -run='^$$' -fuzz="^$$target\$$" -fuzztime=$(FUZZTIME) "$$(dirname "$$file")"; \
 		done; \
 	done
+
+# Without a package, so that go test shows what is printed as it comes.
+soak: ## run the whole system on the engines, with faults at random, for SOAK, 1m by default; SOAK_SEED repeats a run
+	SOAK=$(SOAK) internal/engines/run go -C examples/lambda test -run='^TestSoak$$' -count=1 -timeout=0
 
 engines: ## start the engines, print what to export, and wait for Ctrl-C
 	@internal/engines/run

@@ -28,10 +28,7 @@ func (s *system) command(c *client, method, path string, body any, header ...str
 	key := rand.Text()
 	for end := time.Now().Add(patient); ; {
 		res := c.send(method, path, body, append(header, "Idempotency-Key", key)...)
-		a := answer{fmt.Sprint(method, " ", path), key, outcomeOf(res.status, res.problem()), uint64(res.number("version"))}
-		s.mu.Lock()
-		s.told = append(s.told, a)
-		s.mu.Unlock()
+		a := s.note(res, answer{what: method + " " + path, key: key})
 		switch {
 		case a.outcome == accepted:
 			return res

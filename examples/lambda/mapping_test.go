@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-lambda-go/events"
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 )
@@ -41,6 +42,7 @@ type mapping struct {
 	most       int                                // deliveries of a message before it is given up, if packed; 0: no end
 	lose       func(messageID string, n int) bool // whether the n-th message that the engine gives is lost, if packed; nil: none is
 	refuse     func(messageID string) bool        // whether a batch with this message fails without reaching the function; nil: none does
+	late       func() (time.Duration, bool)       // how long to hold a message back, if packed, and whether only a second copy of it; nil: no message
 
 	mu     sync.Mutex
 	groups map[string]*group
@@ -49,6 +51,14 @@ type mapping struct {
 	failed int      // deliveries that failed
 	depth  int      // messages of one group in one batch, at most
 	dead   []string // IDs of messages that were given up, if packed
+	held   []held   // messages that are held back
+	old    int      // messages taken by the function that were not newer than others of their group, if packed
+	gaps   int      // those before which others were missing, likewise
+}
+
+type held struct {
+	message types.Message
+	until   time.Time
 }
 
 type group struct {
@@ -56,6 +66,7 @@ type group struct {
 	received []int           // how often each was delivered
 	busy     bool
 	hidden   time.Time // until then
+	reached  uint64    // the version that the function has taken
 }
 
 // run polls until the context ends.
@@ -88,18 +99,24 @@ func (m *mapping) step(ctx context.Context, wait time.Duration) (int, error) {
 		}
 		return done, nil
 	}
-	err := m.drain(ctx, 0)
+	if err := m.drain(ctx, 0); err != nil {
+		return 0, err
+	}
 	batch := m.pack()
-	if err == nil && len(batch) == 0 && wait > 0 {
+	if len(batch) == 0 && wait > 0 {
+		var err error
 		if m.waiting() == 0 {
 			err = m.drain(ctx, wait)
 		} else {
 			err = pause(ctx, min(wait, m.visibility))
 		}
+		if err != nil {
+			return 0, err
+		}
 		batch = m.pack()
 	}
-	if err != nil || len(batch) == 0 {
-		return 0, err
+	if len(batch) == 0 {
+		return 0, nil
 	}
 	return m.unpack(batch, m.deliver(batch)), nil
 }
@@ -149,10 +166,39 @@ func (m *mapping) drain(ctx context.Context, wait time.Duration) error {
 			m.mu.Lock()
 			m.taken++
 			if m.lose == nil || !m.lose(*msg.MessageId, m.taken) {
-				m.add(msg)
+				m.accept(msg)
 			}
 			m.mu.Unlock()
 		}
+	}
+}
+
+// accept adds a message, now or later, or both.
+func (m *mapping) accept(msg types.Message) {
+	var hold time.Duration
+	twice := false
+	if m.late != nil {
+		hold, twice = m.late()
+	}
+	if hold > 0 {
+		second := msg
+		if twice { // published again, so long ago that the queue does not recognise it
+			id := *msg.MessageId + "-again"
+			second.MessageId, second.Attributes = &id, maps.Clone(msg.Attributes)
+		}
+		m.held = append(m.held, held{second, time.Now().Add(hold)})
+	}
+	if hold == 0 || twice {
+		m.add(msg)
+	}
+}
+
+// release ends the time of all messages that are held back.
+func (m *mapping) release() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for i := range m.held {
+		m.held[i].until = time.Time{}
 	}
 }
 
@@ -173,6 +219,13 @@ func (m *mapping) add(msg types.Message) {
 func (m *mapping) pack() (batch []types.Message) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.held = slices.DeleteFunc(m.held, func(h held) bool {
+		due := time.Now().After(h.until)
+		if due {
+			m.add(h.message)
+		}
+		return due
+	})
 	for _, g := range m.groups {
 		if g.busy || time.Now().Before(g.hidden) {
 			continue
@@ -201,6 +254,7 @@ func (m *mapping) unpack(batch []types.Message, failed map[string]bool) (done in
 		i := slices.IndexFunc(g.messages, func(o types.Message) bool { return *o.MessageId == *msg.MessageId })
 		switch {
 		case !failed[*msg.MessageId]:
+			m.count(g, msg)
 		case m.most > 0 && g.received[i] >= m.most:
 			m.dead = append(m.dead, *msg.MessageId)
 		default:
@@ -211,6 +265,24 @@ func (m *mapping) unpack(batch []types.Message, failed map[string]bool) (done in
 		g.messages, g.received = slices.Delete(g.messages, i, i+1), slices.Delete(g.received, i, i+1)
 	}
 	return done
+}
+
+// count compares a message that the function has taken with what it took of the group before.
+func (m *mapping) count(g *group, msg types.Message) {
+	a, ok := msg.MessageAttributes["version"]
+	if !ok {
+		return
+	}
+	version, err := strconv.ParseUint(*a.StringValue, 10, 64)
+	switch {
+	case err != nil:
+		m.wrong(err)
+	case version <= g.reached:
+		m.old++
+	case version > g.reached+1:
+		m.gaps++
+	}
+	g.reached = max(g.reached, version)
 }
 
 // progress reports whether the engine gave messages since it was asked last.
@@ -229,7 +301,7 @@ func (m *mapping) waiting() (n int) {
 	for _, g := range m.groups {
 		n += len(g.messages)
 	}
-	return n
+	return n + len(m.held)
 }
 
 // deliver invokes the function with a batch, and returns what failed: all of it if the
@@ -455,7 +527,38 @@ func TestMapping(t *testing.T) {
 	if want := []string{"a1.1 a2.1 a3.1", "a2.2 a3.2 a4.1", "a2.3 a3.3 a4.2", "a4.3", "b1.1 b2.1 b3.1 b4.1 b5.1 b6.1 b7.1 b8.1 b9.1 b10.1"}; !slices.Equal(delivered, want) {
 		t.Errorf("delivered %q", delivered)
 	}
+	// What is interrupted blocks nothing.
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	m.client = sqs.New(sqs.Options{Region: "us-east-1"})
+	if _, err := m.step(ended, 0); err == nil || m.groups["b"].busy {
+		t.Errorf("interrupted: %v", err)
+	}
 	if !slices.Equal(m.dead, []string{"a2", "a3"}) || m.waiting() != 1 || m.failed != 8 || m.depth != 10 || len(wrong) > 0 {
 		t.Errorf("%q were given up, %d wait, %d failed, depth %d, %v", m.dead, m.waiting(), m.failed, m.depth, wrong)
+	}
+
+	// Held back, a message comes behind those that came after it, or once more.
+	m = &mapping{packed: true, wrong: func(err error) { t.Error(err) }, invoke: m.invoke}
+	holds := []struct {
+		hold  time.Duration
+		twice bool
+	}{{0, false}, {time.Hour, false}, {time.Hour, true}}
+	delivered = nil
+	m.late = func() (time.Duration, bool) { h := holds[0]; holds = holds[1:]; return h.hold, h.twice }
+	for n, id := range []string{"c1", "c2", "c3"} {
+		msg := one(id)
+		msg.MessageAttributes = map[string]types.MessageAttributeValue{"version": {DataType: aws.String("Number"), StringValue: aws.String(fmt.Sprint(n + 1))}}
+		m.accept(msg)
+	}
+	answers = []string{`{"batchItemFailures":[]}`, `{"batchItemFailures":[]}`}
+	run(2)
+	if m.waiting() != 2 || m.gaps != 1 || m.old != 0 {
+		t.Errorf("%d held back, %d gaps, %d old", m.waiting(), m.gaps, m.old)
+	}
+	m.release()
+	run(2)
+	if want := []string{"c1.1 c3.1", "c2.1 c3-again.1"}; !slices.Equal(delivered, want) || m.waiting() != 0 || m.gaps != 1 || m.old != 2 {
+		t.Errorf("delivered %q, %d gaps, %d old", delivered, m.gaps, m.old)
 	}
 }

@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -33,21 +34,22 @@ type programs struct {
 
 func build(t *testing.T) programs {
 	t.Helper()
-	dir := t.TempDir()
-	compile := func(name string, args ...string) string {
-		t.Helper()
-		args = append([]string{"build", "-tags", "lambda.norpc", "-o", filepath.Join(dir, name)}, args...)
-		if out, err := exec.CommandContext(t.Context(), "go", append(args, ".")...).CombinedOutput(); err != nil {
-			t.Fatalf("go %v: %v\n%s", args, err, out)
-		}
-		return filepath.Join(dir, name)
-	}
-	p := programs{plain: compile("bootstrap"), turns: make(chan struct{}, 16), starts: make(chan struct{}, 4)}
+	p := programs{plain: buildProgram(t), turns: make(chan struct{}, 16), starts: make(chan struct{}, 4)}
 	p.checked = p.plain
 	if info, ok := debug.ReadBuildInfo(); ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
-		p.checked = compile("bootstrap-race", "-race")
+		p.checked = buildProgram(t, "-race")
 	}
 	return p
+}
+
+func buildProgram(t *testing.T, flags ...string) string {
+	t.Helper()
+	program := filepath.Join(t.TempDir(), "bootstrap")
+	args := append([]string{"build", "-tags", "lambda.norpc", "-o", program}, flags...)
+	if out, err := exec.CommandContext(t.Context(), "go", append(args, ".")...).CombinedOutput(); err != nil {
+		t.Fatalf("go %v: %v\n%s", args, err, out)
+	}
+	return program
 }
 
 // function is the part of Lambda that runs a function: the program, in as many
@@ -60,12 +62,14 @@ type function struct {
 	engines map[string]string            // URLs, by the name of the service
 	plan    func(n int, op string) fault // for the n-th call, from 1; nil: no fault
 	gate    chan struct{}                // limits the environments that start at once; nil: no limit
+	client  *http.Client                 // of the proxy; nil: http.DefaultClient
 
 	mu    sync.Mutex
 	idle  []*environment
 	all   []*environment
 	calls []string // of the invocations, such as "PutItem"
 	hits  int      // calls that met a fault
+	way   int      // calls of invocations that are not over, or still to reach their engine
 	logs  bytes.Buffer
 }
 
@@ -319,7 +323,13 @@ const (
 	lateAfter     fault = "time-out after"       // no answer to a call that the engine has done
 	resetBefore   fault = "reset before"         // the connection, likewise
 	resetAfter    fault = "reset after"
+	throttled     fault = "throttled"        // a certain no, for now
+	slow          fault = "slow"             // reaches the engine after tardiness, if the caller waits for it or not
+	resetDuring   fault = "reset on its way" // reaches the engine after tardiness, which the caller never hears of
 )
+
+// tardiness is longer than the first attempt of a publisher waits, and shorter than that of a store.
+const tardiness = 300 * time.Millisecond
 
 // operation returns the service that a request is for, and what is asked of it.
 func operation(r *http.Request, body []byte) (service, op string) {
@@ -332,6 +342,19 @@ func operation(r *http.Request, body []byte) (service, op string) {
 	}
 	form, _ := url.ParseQuery(string(body)) // what is no form has no action
 	return "sns", form.Get("Action")
+}
+
+func (f *function) over() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.way--
+}
+
+// quiet reports whether no call is on its way.
+func (f *function) quiet() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.way == 0
 }
 
 // call is the proxy. The calls that a program makes before its first invocation are
@@ -349,7 +372,12 @@ func (e *environment) call(w http.ResponseWriter, r *http.Request, body []byte) 
 		if meets != "" {
 			f.hits++
 		}
+		f.way++
+		if meets == resetDuring {
+			f.way++
+		}
 		f.mu.Unlock()
+		defer f.over()
 	}
 	forward := func() *http.Response {
 		out, err := http.NewRequestWithContext(context.WithoutCancel(r.Context()), r.Method, f.engines[service]+r.URL.Path, bytes.NewReader(body))
@@ -358,17 +386,29 @@ func (e *environment) call(w http.ResponseWriter, r *http.Request, body []byte) 
 		}
 		out.Header = r.Header.Clone()
 		out.Header.Del("Accept-Encoding")
-		res, err := http.DefaultClient.Do(out)
+		res, err := cmp.Or(f.client, http.DefaultClient).Do(out)
 		if err != nil {
 			panic(http.ErrAbortHandler)
 		}
 		return res
 	}
-	switch meets {
-	case killAfter, nothingAfter, lateAfter, resetAfter:
+	forget := func() {
 		res := forward()
 		_, _ = io.Copy(io.Discard, res.Body)
 		_ = res.Body.Close()
+	}
+	switch meets {
+	case killAfter, nothingAfter, lateAfter, resetAfter:
+		forget()
+	case slow:
+		_ = pause(context.WithoutCancel(r.Context()), tardiness)
+	case resetDuring:
+		go func() {
+			defer f.over()
+			defer func() { _ = recover() }() // of an engine that is gone
+			_ = pause(context.WithoutCancel(r.Context()), tardiness)
+			forget()
+		}()
 	}
 	switch meets {
 	case killBefore, killAfter:
@@ -382,17 +422,22 @@ func (e *environment) call(w http.ResponseWriter, r *http.Request, body []byte) 
 	case lateBefore, lateAfter:
 		<-r.Context().Done() // until the caller gives up
 		panic(http.ErrAbortHandler)
-	case resetBefore, resetAfter:
+	case resetBefore, resetAfter, resetDuring:
 		panic(http.ErrAbortHandler)
 	case nothingBefore, nothingAfter:
 		w.WriteHeader(http.StatusOK)
-	case refused, serverError:
+	case refused, serverError, throttled:
 		status, code := http.StatusForbidden, "AuthorizationError"
 		if service == "dynamodb" {
 			status, code = http.StatusBadRequest, "AccessDeniedException"
 		}
-		if meets == serverError {
+		switch {
+		case meets == serverError:
 			status, code = http.StatusInternalServerError, "InternalError"
+		case meets == throttled && service == "dynamodb":
+			code = "ProvisionedThroughputExceededException"
+		case meets == throttled:
+			status, code = http.StatusTooManyRequests, "Throttled"
 		}
 		w.WriteHeader(status)
 		if strings.HasPrefix(r.Header.Get("Content-Type"), "application/x-amz-json") {
@@ -436,6 +481,9 @@ func TestFaults(t *testing.T) {
 		lateAfter:     {1, "", nil},
 		resetBefore:   {0, "", nil},
 		resetAfter:    {1, "", nil},
+		throttled:     {0, `400 {"__type":"ProvisionedThroughputExceededException","message":"by the proxy"}`, nil},
+		slow:          {1, "200 done", nil},
+		resetDuring:   {1, "", nil},
 	} {
 		f := &function{program: "sleep", engines: map[string]string{"dynamodb": engine.URL}, timeout: patient}
 		if meets == frozen {
@@ -488,7 +536,11 @@ func TestFaults(t *testing.T) {
 		if meets == lateBefore || meets == lateAfter {
 			within = 50 * time.Millisecond
 		}
-		if got := send("POST", "/", within); got != want.answer || arrived != want.arrives {
+		got := send("POST", "/", within)
+		for !f.quiet() && pause(t.Context(), time.Millisecond) == nil {
+			continue
+		}
+		if got != want.answer || arrived != want.arrives {
 			t.Errorf("%q: %q, %d calls at the engine", meets, got, arrived)
 		}
 		if want.ends == nil {

@@ -93,6 +93,16 @@ type system struct {
 	told []answer
 }
 
+// note keeps what a client was told. It fills in what the response says.
+func (s *system) note(res response, a answer) answer {
+	a.said = strings.TrimSpace(fmt.Sprint(res.status, " ", res.problem()))
+	a.outcome, a.version = outcomeOf(res.status, res.problem()), uint64(res.number("version"))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.told = append(s.told, a)
+	return a
+}
+
 type settings struct {
 	visibility int // of the queue, in seconds; 0 means 1
 	most       int // deliveries of a message; 0 means 100
