@@ -47,6 +47,64 @@ func TestDocumentedTestsExist(t *testing.T) {
 	}
 }
 
+// Whoever is woken by an alarm finds what to do under its name.
+func TestAlarmsAreDocumented(t *testing.T) {
+	template, err := os.ReadFile("examples/deploy/template.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	doc, err := os.ReadFile("docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	alarms := regexp.MustCompile(`(?m)^  (\w+):\n    Type: AWS::CloudWatch::Alarm$`).FindAllStringSubmatch(string(template), -1)
+	if len(alarms) < 5 {
+		t.Fatalf("the template has %d alarms, so the pattern must be wrong", len(alarms))
+	}
+	for _, alarm := range alarms {
+		if !strings.Contains(string(doc), "\n### "+alarm[1]+"\n") {
+			t.Errorf("docs/operations.md has no section on %s", alarm[1])
+		}
+	}
+}
+
+// A link within the documentation leads to a file that is there, and to a heading that is in it.
+func TestLinks(t *testing.T) {
+	heading := regexp.MustCompile(`(?m)^#+ (.+)$`)
+	for _, name := range []string{"README.md", "CONTRIBUTING.md", "docs/operations.md", "examples/deploy/README.md"} {
+		doc, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, link := range regexp.MustCompile(`\]\(([^)\s]+)\)`).FindAllStringSubmatch(string(doc), -1) {
+			path, anchor, _ := strings.Cut(link[1], "#")
+			if strings.Contains(path, "://") {
+				continue
+			}
+			target := name
+			if path != "" {
+				target = filepath.Join(filepath.Dir(name), filepath.FromSlash(path))
+			}
+			if _, err := os.Stat(target); err != nil {
+				t.Errorf("%s links to %s: %v", name, link[1], err)
+				continue
+			}
+			if anchor == "" {
+				continue
+			}
+			text, err := os.ReadFile(target)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !slices.ContainsFunc(heading.FindAllStringSubmatch(string(text), -1), func(h []string) bool {
+				return regexp.MustCompile(`[^\w-]`).ReplaceAllString(strings.ReplaceAll(strings.ToLower(h[1]), " ", "-"), "") == anchor
+			}) {
+				t.Errorf("%s links to %s, and there is no such heading", name, link[1])
+			}
+		}
+	}
+}
+
 // The README shows the code of an example that runs, and what it prints.
 func TestReadmeExample(t *testing.T) {
 	readme, err := os.ReadFile("README.md")

@@ -11,12 +11,14 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/aws/smithy-go"
 	"github.com/matryer/is"
+	"github.com/spf13/cobra"
 
 	"github.com/leftfold/leftfold/es"
 	"github.com/leftfold/leftfold/es/memory"
@@ -379,7 +381,7 @@ func TestVerifyReport(t *testing.T) {
 	w.commit(t, "org/6", 1, "c1", es.Settled, org.Created{Profile: profile(t, "Not in a view")})
 	put(t, w, 3, "Other")
 	w.lost = map[string]uint64{"org/2": 1}
-	w.golden(t, "verify", "verify --parallel 1", "verify --parallel 1 --json", "verify --parallel 1 --grace 2h", "verify org/20", "verify org/1 org/99")
+	w.golden(t, "verify", "verify --parallel 1", "verify --parallel 1 --json", "verify --parallel 1 --grace 2h", "verify org/20", "verify --parallel 1 org/1 org/99")
 }
 
 // What cannot be asked is no finding: nothing is known of the streams that follow.
@@ -522,6 +524,92 @@ func TestUnescaped(t *testing.T) {
 	} {
 		if got := unescaped(in); got != want {
 			t.Errorf("%s: %s, not %s", in, got, want)
+		}
+	}
+}
+
+// Each command line that is documented is one: the commands are there, and so are their flags.
+func TestDocumentedCommands(t *testing.T) {
+	check := func(where, line string, whole bool) {
+		line, _, _ = strings.Cut(line, " #")
+		line = regexp.MustCompile(` (\||&&|2>>|2>).*`).ReplaceAllString(line, "")
+		if line == "--help" {
+			return
+		}
+		root := (&tool{}).root()
+		c, rest, err := root.Find(words(line))
+		if err == nil {
+			err = c.ParseFlags(rest)
+		}
+		if err == nil && whole {
+			err = c.ValidateArgs(c.Flags().Args())
+		}
+		if err == nil && c == root {
+			err = errors.New("it names no command")
+		}
+		if err != nil {
+			t.Errorf("%s: esctl %s: %v", where, line, err)
+		}
+	}
+	var visit func(*cobra.Command)
+	visit = func(c *cobra.Command) {
+		for _, m := range regexp.MustCompile(`(?m)\besctl (.+)$`).FindAllStringSubmatch(c.Example, -1) {
+			if !strings.HasPrefix(m[1], "completion") {
+				check(c.CommandPath()+" --help", m[1], true)
+			}
+		}
+		for _, below := range c.Commands() {
+			visit(below)
+		}
+	}
+	visit((&tool{}).root())
+
+	for file, least := range map[string]int{"../../docs/operations.md": 30, "../deploy/README.md": 1} {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		found := 0
+		for i, part := range strings.Split(string(text), "```") {
+			if i%2 == 1 {
+				for _, m := range regexp.MustCompile(`(?m)(?:^|; |go run \./examples/)esctl (.+)$`).FindAllStringSubmatch(part, -1) {
+					check(file, m[1], true)
+					found++
+				}
+				continue
+			}
+			for _, m := range regexp.MustCompile("`esctl ([^`]+)`").FindAllStringSubmatch(part, -1) {
+				check(file, m[1], false)
+				found++
+			}
+		}
+		if found < least {
+			t.Errorf("%s has %d command lines, so the pattern must be wrong", file, found)
+		}
+	}
+}
+
+// Whoever is told of a finding finds what to do about it.
+func TestFindingsAreDocumented(t *testing.T) {
+	code, err := os.ReadFile("verify.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	doc, err := os.ReadFile("../../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	kinds := regexp.MustCompile(`(?:find\(|kind :?= )"([a-z-]+)"`).FindAllStringSubmatch(string(code), -1)
+	if len(kinds) < 11 {
+		t.Fatalf("%d kinds of findings, so the pattern must be wrong", len(kinds))
+	}
+	_, help, _ := newWorld().esctl(t, "verify", "--help")
+	for _, kind := range kinds {
+		if !strings.Contains(help, "\n  "+kind[1]+" ") {
+			t.Errorf("the help of verify does not explain %s", kind[1])
+		}
+		if !strings.Contains(string(doc), "`"+kind[1]+"`") {
+			t.Errorf("docs/operations.md does not say what to do about %s", kind[1])
 		}
 	}
 }
