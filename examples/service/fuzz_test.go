@@ -74,6 +74,7 @@ func FuzzHandler(f *testing.F) {
 	f.Add("POST", "/otp", "", "application/json", "", `{"channel":"sms","to":"+4915112345678"}`, "")
 	f.Add("POST", "/otp/verify", "", "application/json", "k", `{"to":"jane@example.com","challenge":"x-1-y","code":"000000"}`, "Bearer x.y.z")
 	f.Add("GET", "/otp/x-1-y", "", "", "", "", "Basic x")
+	f.Add("GET", "*", "", "", "", "", "")
 	f.Fuzz(func(t *testing.T, method, target, match, contentType, key, content, authorization string) {
 		// In the place of "me" there is the one who may.
 		u, err := url.ParseRequestURI(strings.Replace(target, "/me", "/"+subject, 1))

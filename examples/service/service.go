@@ -64,8 +64,9 @@ func (s *Service) Handler() http.Handler {
 	}
 	mux.Handle("/", s.serve(nil))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		// A path that is not clean is unknown; the mux would redirect it.
-		if r.URL.Path != path.Clean(r.URL.Path) {
+		// A path that is not clean is unknown; the mux would redirect it. To a request for "*" it would
+		// answer without a word.
+		if r.URL.Path != path.Clean(r.URL.Path) || r.RequestURI == "*" {
 			s.fail(w, r, notFound("There is nothing at this path."))
 			return
 		}
