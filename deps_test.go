@@ -89,6 +89,10 @@ var rules = []rule{
 		of:    []string{"./internal/model/..."},
 		allow: []string{std, "./es", "./es/estest", "pgregory.net/rapid", "github.com/anishathalye/porcupine"},
 	}, {
+		name:  "examples/local/console imports the standard library and es alone", // it shows any service
+		of:    []string{"./examples/local/console/..."},
+		allow: []string{std, "./es"},
+	}, {
 		name:  "dynamostore does not know snsbus, in tests either",
 		of:    []string{"./dynamostore/..."},
 		tests: true,
@@ -108,7 +112,10 @@ var rules = []rule{
 		name:   "what is for tests is for tests alone",
 		of:     []string{"./..."},
 		except: []string{"./internal/model/..."},
-		deny:   []string{"github.com/matryer/is/...", "pgregory.net/rapid/...", "github.com/anishathalye/porcupine/...", "./internal/model/..."},
+		deny: []string{
+			"github.com/matryer/is/...", "pgregory.net/rapid/...", "github.com/anishathalye/porcupine/...", "./internal/model/...",
+			"github.com/chromedp/...", // a browser drives the console, in tests
+		},
 	}, {
 		// A command line has flags, a terminal and a pace; the service has none of them, and starts without their code.
 		name:   "what command lines are made of is for esctl alone",
@@ -288,6 +295,8 @@ func TestRulesBreak(t *testing.T) {
 		{name: "snsbus/consumer.go", pkg: "./snsbus", imports: []string{
 			"./es", aws + "aws/transport/http", aws + "service/sns/types", "github.com/aws/aws-lambda-go/events",
 		}},
+		{name: "examples/local/console/store.go", pkg: "./examples/local/console", imports: []string{"net/http", "./es"}},
+		{name: "examples/local/chromium_test.go", pkg: "./examples/local", test: true, imports: []string{"github.com/chromedp/chromedp"}},
 		{name: "examples/lambda/main.go", pkg: "./examples/lambda", imports: []string{
 			"./dynamostore", "./snsbus", "./examples/service", aws + "config", "github.com/golang-jwt/jwt/v5",
 		}},
@@ -350,11 +359,16 @@ func TestRulesBreak(t *testing.T) {
 			{pkg: "./internal/model", imports: []string{"./es/memory"}},
 			{pkg: "./internal/model", imports: []string{"github.com/matryer/is"}},
 		},
+		"examples/local/console imports the standard library and es alone": {
+			{pkg: "./examples/local/console", imports: []string{"./examples/org"}},
+			{pkg: "./examples/local/console", imports: []string{"./es/estest"}},
+		},
 		"what is for tests is for tests alone": {
 			{pkg: "./examples/org", imports: []string{"github.com/matryer/is"}},
 			{pkg: "./examples/org", imports: []string{"github.com/anishathalye/porcupine"}},
 			{pkg: "./es/memory", imports: []string{"./internal/model"}},
 			{pkg: "./es/estest", imports: []string{"pgregory.net/rapid"}},
+			{pkg: "./examples/local", imports: []string{"github.com/chromedp/chromedp"}},
 			{pkg: "./examples/service", imports: []string{"pgregory.net/rapid"}},
 		},
 		"what command lines are made of is for esctl alone": {

@@ -11,6 +11,7 @@ import (
 	"github.com/leftfold/leftfold/dynamostore"
 	"github.com/leftfold/leftfold/es"
 	"github.com/leftfold/leftfold/es/memory"
+	"github.com/leftfold/leftfold/examples/local/console"
 	"github.com/leftfold/leftfold/examples/org"
 	"github.com/leftfold/leftfold/examples/otp"
 	"github.com/leftfold/leftfold/examples/service"
@@ -18,7 +19,7 @@ import (
 
 // database is where events and views are kept.
 type database struct {
-	store   es.Store
+	store   console.ListedStore
 	orgs    es.Views[org.View]
 	otps    es.Views[otp.View]
 	answers es.Views[service.Answer]

@@ -31,9 +31,9 @@ import (
 func noEnv(string) string { return "" }
 
 // serve runs the server on a free port until the test ends, and returns what it printed.
-func serve(t *testing.T, args ...string) (base, printed string) {
+func serve(t *testing.T) (base, printed string) {
 	t.Helper()
-	base, printed, _ = start(t, noEnv, args...)
+	base, printed, _ = start(t, noEnv)
 	return base, printed
 }
 
@@ -175,6 +175,42 @@ func TestWalkthrough(t *testing.T) {
 	}
 }
 
+// The console is there, and nobody is told of one that is not.
+func TestConsoleLine(t *testing.T) {
+	is := is.New(t)
+	base, printed := serve(t)
+	where := regexp.MustCompile(`(?m)^Console: (http://localhost:[0-9]+/)$`).FindStringSubmatch(printed)
+	is.True(len(where) > 0)
+	is.True(strings.HasSuffix(where[1], base[strings.LastIndex(base, ":"):]+"/"))
+	res, err := http.Get(base + "/")
+	is.NoErr(err)
+	is.NoErr(res.Body.Close())
+	is.Equal(res.Header.Get("Content-Type"), "text/html; charset=utf-8")
+
+	for addr, want := range map[string]string{"127.0.0.1:0": "Console: ", "[::1]:0": "Console: ", "0.0.0.0:0": ""} {
+		l, err := net.Listen("tcp", addr)
+		if err != nil {
+			continue // a machine without IPv6
+		}
+		line := consoleLine(l)
+		is.NoErr(l.Close())
+		is.True(strings.HasPrefix(line, want) && (line == "") == (want == ""))
+	}
+}
+
+// What the console shows as the folds are those that run.
+func TestFolds(t *testing.T) {
+	for file, fold := range map[string]string{"../org/org.go": orgFold, "../otp/otp.go": otpFold} {
+		src, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.HasPrefix(fold, "func Fold(") || !strings.Contains(string(src), "\n"+fold) {
+			t.Errorf("folds.go does not have the fold of %s", file)
+		}
+	}
+}
+
 func TestOutbox(t *testing.T) {
 	is := is.New(t)
 	base, _ := serve(t)
@@ -221,7 +257,7 @@ func TestOutbox(t *testing.T) {
 	is.True(strings.Contains(m.Text, m.Code))
 	is.True(time.Since(m.At) < time.Minute)
 
-	for path, want := range map[string]int{"/healthz": 200, "/dev": 404, "/dev/outbox/": 404, "//orgs": 404} {
+	for path, want := range map[string]int{"/healthz": 200, "/": 200, "/console": 404, "/dev": 404, "/dev/outbox/": 404, "//orgs": 404} {
 		status, _ := get(path)
 		is.Equal(status, want)
 	}

@@ -4,7 +4,9 @@
 //
 // It says where it listens, prints a walk-through of commands to paste into a shell, and
 // keeps everything in memory. What it would send by email or SMS is at GET
-// /dev/outbox?to=…, which exists here alone.
+// /dev/outbox?to=…, which exists here alone. At / is a console that shows all of it at work,
+// and breaks it on request: see package console. With an -addr that other machines can
+// reach there is none.
 //
 // With -dynamodb http://127.0.0.1:8000, or AWS_ENDPOINT_URL_DYNAMODB set, it keeps events
 // and views in DynamoDB, in tables that it creates, and finds them there when it is
@@ -30,6 +32,8 @@ import (
 
 	"github.com/leftfold/leftfold/es"
 	"github.com/leftfold/leftfold/es/memory"
+	"github.com/leftfold/leftfold/examples/local/console"
+	"github.com/leftfold/leftfold/examples/org"
 	"github.com/leftfold/leftfold/examples/otp"
 	"github.com/leftfold/leftfold/examples/service"
 )
@@ -44,7 +48,7 @@ func main() {
 }
 
 const (
-	relayEvery  = 5 * time.Second  // how often crashed commits are looked for
+	relayEvery  = 2 * time.Second  // how often crashed commits are looked for
 	startWithin = 30 * time.Second // time to create tables
 	stopWithin  = 10 * time.Second // time to finish what is running
 )
@@ -82,8 +86,9 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	var (
 		bus    = memory.Bus{Logger: logger}
 		outbox outbox
+		watch  = console.New(db.store, &bus, console.Of(&org.Aggregate, db.orgs, orgFold), console.Of(&otp.Aggregate, db.otps, otpFold))
 		s      = service.Service{
-			Journal:  &es.Journal{Store: db.store, Publisher: &bus, Logger: logger},
+			Journal:  &es.Journal{Store: watch.Store(), Publisher: watch.Publisher(), Logger: logger},
 			OrgViews: db.orgs, OTPViews: db.otps, Answers: db.answers,
 			Codes: codes, Tokens: tokens, Sender: &outbox, Logger: logger,
 		}
@@ -91,18 +96,23 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	if err := db.catchUp(ctx, &s); err != nil {
 		return err
 	}
-	bus.Subscribe("views", s.Project)
-	bus.Subscribe("codes", s.React)
-
-	server := http.Server{
-		Handler: withOutbox(s.Handler(), &outbox), ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
-		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 15 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: time.Minute,
+	if err := watch.Start(ctx); err != nil {
+		return err
 	}
+	bus.Subscribe("views", watch.Views(s.Project))
+	bus.Subscribe("codes", watch.EventHandler(s.React))
+	bus.Subscribe("console", watch.Deliver)
+
 	listener, err := net.Listen("tcp", *addr)
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(stdout, "The reference system listens on %s and keeps everything %s. Stop it with Ctrl-C.\n\n%s", baseURL(listener), kept, walkthrough(baseURL(listener)))
+	server := http.Server{
+		Handler: watch.Handler(withOutbox(s.Handler(), &outbox), listener.Addr()), ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
+		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 15 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: time.Minute,
+	}
+	fmt.Fprintf(stdout, "The reference system listens on %s and keeps everything %s. Stop it with Ctrl-C.\n%s\n%s",
+		baseURL(listener), kept, consoleLine(listener), walkthrough(baseURL(listener)))
 
 	var wg sync.WaitGroup
 	defer wg.Wait()
@@ -114,11 +124,13 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		}
 	})
 	wg.Go(func() { relay(serving, s.Journal, logger) })
+	wg.Go(func() { watch.Run(serving) })
 	<-serving.Done()
 
 	// First no more requests, then no more commits. Nothing of it depends on ctx, which has ended.
 	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWithin)
 	defer cancel()
+	watch.Close()
 	err = server.Shutdown(ending)
 	_, relayed := s.Journal.Relay(ending)
 	err = errors.Join(err, relayed, bus.Close(ending))
@@ -150,6 +162,15 @@ func baseURL(l net.Listener) string {
 		return fmt.Sprintf("http://localhost:%d", a.Port)
 	}
 	return "http://" + l.Addr().String()
+}
+
+// consoleLine says where the console is, if there is one.
+func consoleLine(l net.Listener) string {
+	if !console.ServedOn(l.Addr()) {
+		return ""
+	}
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	return "Console: http://localhost:" + port + "/\n"
 }
 
 // keyOr returns the key of the environment, or else a new one: what that protects ends
