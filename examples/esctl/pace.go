@@ -47,14 +47,18 @@ func (p *pace) limiter() *rate.Limiter {
 	return rate.NewLimiter(rate.Limit(p.rate), 1)
 }
 
-// walk calls each for every stream, several at a time, and stops at the first error.
-func (p *pace) walk(ctx context.Context, list es.Lister, each func(context.Context, es.StreamID) error) error {
+// walk calls each for every stream, several at a time, and stops at the first error. After has, for
+// each that goes at a time, the stream behind which it begins; nil is the beginning.
+func (p *pace) walk(ctx context.Context, list es.Lister, after []es.StreamID, each func(context.Context, es.StreamID) error) error {
+	if after == nil {
+		after = make([]es.StreamID, p.parallel)
+	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var wg sync.WaitGroup
 	for shard := range p.parallel {
 		wg.Go(func() {
-			for stream, err := range list.Streams(ctx, shard, p.parallel, es.StreamID{}) {
+			for stream, err := range list.Streams(ctx, shard, p.parallel, after[shard]) {
 				if err == nil {
 					err = each(ctx, stream)
 				}
@@ -93,13 +97,13 @@ func parseStreams(args []string) (named []es.StreamID, _ error) {
 	return named, nil
 }
 
-// progress draws how far a command has come. Where nobody watches, it does nothing.
+// progress draws how far a command has come. Where nobody watches, and when it is done, it does nothing.
 type progress struct{ bar *progressbar.ProgressBar }
 
 // progress begins to draw. To know the time that is left, it has the streams counted first.
-func (t *tool) progress(what string, p pace, count func(add func()) error) (progress, error) {
+func (t *tool) progress(what string, p pace, count func(add func()) error) (*progress, error) {
 	if !t.terminal {
-		return progress{}, nil
+		return &progress{}, nil
 	}
 	most := -1 // unknown
 	if !p.noCount {
@@ -114,14 +118,14 @@ func (t *tool) progress(what string, p pace, count func(add func()) error) (prog
 		})
 		counting.done()
 		if err != nil {
-			return progress{}, err
+			return nil, err
 		}
 	}
 	return t.bar(what, most), nil
 }
 
-func (t *tool) bar(what string, most int) progress {
-	return progress{progressbar.NewOptions(most,
+func (t *tool) bar(what string, most int) *progress {
+	return &progress{progressbar.NewOptions(most,
 		progressbar.OptionSetWriter(t.stderr), progressbar.OptionSetDescription(what), progressbar.OptionSetWidth(30),
 		progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionSetItsString("streams"),
 		progressbar.OptionSetPredictTime(true), progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionClearOnFinish(),
@@ -131,22 +135,23 @@ func (t *tool) bar(what string, most int) progress {
 
 // A bar that cannot be drawn is no reason to stop.
 
-func (p progress) add() {
+func (p *progress) add() {
 	if p.bar != nil {
 		_ = p.bar.Add(1)
 	}
 }
 
 // clear makes room for other output.
-func (p progress) clear() {
+func (p *progress) clear() {
 	if p.bar != nil {
 		_ = p.bar.Clear()
 	}
 }
 
-func (p progress) done() {
+func (p *progress) done() {
 	if p.bar != nil {
 		_ = p.bar.Exit()
 		_ = p.bar.Clear()
+		p.bar = nil
 	}
 }

@@ -103,6 +103,9 @@ small streams 2 read units and a write unit each. On a terminal it scans once mo
 				if err := place.save(); err != nil {
 					return err
 				}
+				if c.Context().Err() != nil {
+					err = c.Context().Err() // where it was just then says nothing
+				}
 				return advise(err, file)
 			}
 			for _, part := range place.Parts {
@@ -168,29 +171,36 @@ func (r *rebuilding) streams(ctx context.Context, shard, shards int, after es.St
 	}
 }
 
-// count calls add for each view that is still to be made.
+// count calls add for each view that is still to be made. Categories that begin at the same place
+// are counted by one scan.
 func (r *rebuilding) count(ctx context.Context, all []category, add func()) error {
-	for i, known := range all {
-		part := r.place.Parts[i]
-		if part.Done {
+	counted := make([]bool, len(all))
+	for i, from := range r.place.Parts {
+		if from.Done || counted[i] {
 			continue
 		}
-		for shard := range r.pace.parallel {
-			for stream, err := range r.streams(ctx, shard, r.pace.parallel, part.after[shard]) {
-				if err != nil {
-					return err
-				}
-				if stream.Category == known.name() {
-					add()
-				}
+		var within []string
+		for j, part := range r.place.Parts {
+			if !part.Done && slices.Equal(part.after, from.after) {
+				counted[j] = true
+				within = append(within, all[j].name())
 			}
+		}
+		err := r.pace.walk(ctx, listing{r.store, r.streams}, from.after, func(_ context.Context, stream es.StreamID) error {
+			if slices.Contains(within, stream.Category) {
+				add()
+			}
+			return nil
+		})
+		if err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
 // run makes the views of a category, from where it was before.
-func (r *rebuilding) run(ctx context.Context, known category, part *part, bar progress) error {
+func (r *rebuilding) run(ctx context.Context, known category, part *part, bar *progress) error {
 	if part.Done {
 		return nil
 	}

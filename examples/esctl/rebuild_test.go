@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"os"
 	"path/filepath"
 	"slices"
@@ -129,6 +130,32 @@ func TestRebuildSkips(t *testing.T) {
 	code, stdout, _ := w.esctl(t, "rebuild", "--skip", "org/1", "--skip", "org/30")
 	is.Equal(code, 0)
 	is.Equal(stdout, "org: 2 streams rebuilt from 2 events\notp: 1 stream rebuilt from 2 events\n")
+}
+
+// What is left of a rebuild is counted by as few scans as can be.
+func TestRebuildCounts(t *testing.T) {
+	is := is.New(t)
+	w := populated(t)
+	var scans, added int
+	r := rebuilding{store: w, pace: pace{parallel: 1}, list: listing{streams: func(ctx context.Context, shard, shards int, after es.StreamID) iter.Seq2[es.StreamID, error] {
+		scans++
+		return w.Streams(ctx, shard, shards, after)
+	}}}
+	all := newSystem(w, w, &w.orgs, &w.otps, nil).categories
+	var err error
+	r.place, err = openPlace("", "", 1, false, all)
+	is.NoErr(err)
+	is.NoErr(r.count(t.Context(), all, func() { added++ }))
+	is.Equal(scans, 1)
+	is.Equal(added, 4)
+	r.place.Parts[0].after[0] = mustStream(t, "org/2")
+	is.NoErr(r.count(t.Context(), all, func() { added++ }))
+	is.Equal(scans, 3)
+	is.Equal(added, 4+2)
+	r.place.Parts[0].Done = true
+	is.NoErr(r.count(t.Context(), all, func() { added++ }))
+	is.Equal(scans, 4)
+	is.Equal(added, 4+2+1)
 }
 
 // An interrupted command says so, and a rebuild keeps its place.

@@ -44,7 +44,7 @@ func (t *tool) verify() *cobra.Command {
   hole             versions are missing: the store is damaged
   unreadable       an item of the store cannot be decoded: the store is damaged
   buried           an unsettled commit has another behind it: a rule of the protocol was broken
-  unknown-event    an event is in no table of this program: it is older or newer than the writer
+  unknown-event    an event is in no table of this program, which is older than the writer or lost a name
   bad-event        an event is in the table and cannot be decoded
   snapshot-drift   a commit carries another state than its events fold to
   stuck            a commit is pending or claimed for longer than --grace: see esctl pending
@@ -84,7 +84,7 @@ a settled commit was published.`,
 				list = only(named)
 			}
 			bar, err := t.progress("verifying", p, func(add func()) error {
-				return p.walk(c.Context(), list, func(context.Context, es.StreamID) error { add(); return nil })
+				return p.walk(c.Context(), list, nil, func(context.Context, es.StreamID) error { add(); return nil })
 			})
 			if err != nil {
 				return err
@@ -97,7 +97,7 @@ a settled commit was published.`,
 			)
 			settled := t.now().Add(-grace)
 			limit := p.limiter()
-			err = p.walk(c.Context(), list, func(ctx context.Context, stream es.StreamID) error {
+			err = p.walk(c.Context(), list, nil, func(ctx context.Context, stream es.StreamID) error {
 				if err := limit.Wait(ctx); err != nil {
 					return err
 				}
