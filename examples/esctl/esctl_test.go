@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -395,6 +396,45 @@ func TestVerifyFails(t *testing.T) {
 	w.unread, w.unviewed = nil, map[string]error{"org/2": context.DeadlineExceeded}
 	if code, stdout, _ := w.esctl(t, "verify"); code != exitFailed || stdout != "" {
 		t.Errorf("exit code %d, %s", code, stdout)
+	}
+}
+
+// Nothing is found of a service that goes on meanwhile: not what is on its way, nor what a view
+// shows before it is settled.
+func TestVerifyMeanwhile(t *testing.T) {
+	w := populated(t)
+	s := newSystem(w, w, &w.orgs, &w.otps, nil)
+	orgs := s.categories[0].(*kind[org.State, org.View, org.Event]).projection
+	w.publish = func(c es.Commit) error { return orgs.Handle(t.Context(), c) }
+	var writers sync.WaitGroup
+	defer writers.Wait()
+	done := make(chan struct{})
+	for n := range 3 {
+		writers.Go(func() {
+			for i := range 100 {
+				id := fmt.Sprint("busy", i%2)
+				_, err := es.Execute(t.Context(), s.journal, &org.Aggregate, id, func(s org.State) ([]org.Event, error) {
+					if !s.Exists {
+						return []org.Event{org.Created{Profile: profile(t, "Busy")}}, nil
+					}
+					return []org.Event{org.Updated{Profile: profile(t, fmt.Sprint("Busy ", n, i))}, org.Updated{Profile: profile(t, fmt.Sprint("Busier ", n, i))}}, nil
+				})
+				if err != nil && !errors.Is(err, es.ErrConflict) {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	go func() { writers.Wait(); close(done) }()
+	for busy := true; busy; {
+		select {
+		case <-done:
+			busy = false // and once more
+		default:
+		}
+		if code, stdout, stderr := w.esctl(t, "verify"); code != 0 {
+			t.Fatalf("exit code %d: %s%s", code, stdout, stderr)
+		}
 	}
 }
 
