@@ -18,9 +18,9 @@ type object = map[string]any
 // stack is the template, and the logical IDs of what it is made of, empty where there is
 // nothing to be found. Functions such as !Ref have their long form.
 type stack struct {
-	root                                                             object
-	function, role, log, api, events, views                          string
-	topic, subscription, queue, failed, undelivered, otpKey, rebuild string
+	root                                                                    object
+	function, role, log, api, events, views                                 string
+	topic, subscription, queue, failed, undelivered, otpKey, rebuild, relay string
 }
 
 func parse(t *testing.T) object {
@@ -93,11 +93,8 @@ func newStack(root object) stack {
 		}
 	}
 	s.undelivered = target(at(s.properties(s.subscription), "RedrivePolicy/deadLetterTargetArn"))
-	for _, id := range s.ids("AWS::IAM::Role") {
-		if id != s.role {
-			s.rebuild = id
-		}
-	}
+	s.rebuild = target(at(root, "Outputs/RebuildRoleArn/Value"))
+	s.relay = target(at(root, "Outputs/RelayRoleArn/Value"))
 	return s
 }
 

@@ -336,6 +336,27 @@ var checks = []check{
 			}},
 		})
 	}},
+	{"a person who relays may finish commits, and no more", func(t *testing.T, s stack, bad problem) {
+		_, index, _, _ := needed(t)
+		wanted := map[string][]string{
+			// No PutItem: relay and settle set a status, and append and revoke nothing.
+			s.events + ".Arn":                       {"dynamodb:GetItem", "dynamodb:Query", "dynamodb:UpdateItem"},
+			"${" + s.events + ".Arn}/index/pending": index,
+			s.topic:                                 {"sns:Publish"},
+		}
+		if got := statements(at(s.properties(s.relay), "Policies/0/PolicyDocument"), bad); !reflect.DeepEqual(got, wanted) {
+			bad("%q allows %v, not %v", s.relay, got, wanted)
+		}
+		want(bad, s.relay, s.properties(s.relay), object{
+			"Policies/1": nil, "ManagedPolicyArns": nil,
+			"AssumeRolePolicyDocument/Statement": []any{object{
+				"Effect": "Allow", "Principal": object{"AWS": object{"Fn::Sub": "arn:${AWS::Partition}:iam::${AWS::AccountId}:root"}}, "Action": "sts:AssumeRole",
+			}},
+		})
+		if n := len(s.ids("AWS::IAM::Role")); n != 3 {
+			bad("there are %d roles, not those of the function, of a rebuild, and of a person who relays", n)
+		}
+	}},
 	{"a message that fails does not take its batch along", func(_ *testing.T, s stack, bad problem) {
 		event := at(s.properties(s.function), "Events/Commits")
 		want(bad, s.function, event, object{"Type": "SQS", "Properties/FunctionResponseTypes": []any{"ReportBatchItemFailures"}, "Properties/MaximumBatchingWindowInSeconds": nil})
