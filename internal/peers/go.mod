@@ -1,14 +1,17 @@
 module github.com/leftfold/leftfold/internal/peers
 
-go 1.26
+go 1.26.0
 
 require (
 	github.com/DeluxeOwl/chronicle v0.5.0
+	github.com/go-json-experiment/json v1.27.2
+	github.com/goccy/go-json v0.12.0
 	github.com/google/uuid v1.6.0
 	github.com/hallgren/eventsourcing v0.9.1
 	github.com/leftfold/leftfold v0.0.0
 	github.com/looplab/eventhorizon v0.17.0
 	github.com/modernice/goes v0.9.0
+	github.com/segmentio/encoding v0.5.4
 	github.com/terraskye/eventsourcing v0.1.7
 )
 
@@ -20,12 +23,16 @@ require (
 	github.com/jinzhu/copier v0.3.4 // indirect
 	github.com/mfridman/interpolate v0.0.2 // indirect
 	github.com/pressly/goose/v3 v3.26.0 // indirect
+	github.com/segmentio/asm v1.2.0 // indirect
 	github.com/sethvargo/go-retry v0.3.0 // indirect
 	go.opentelemetry.io/otel v1.42.0 // indirect
 	go.opentelemetry.io/otel/trace v1.42.0 // indirect
 	go.uber.org/multierr v1.11.0 // indirect
-	golang.org/x/exp v0.0.0-20250620022241-b7579e27df2b // indirect
-	golang.org/x/sync v0.20.0 // indirect
+	golang.org/x/crypto v0.57.0 // indirect
+	golang.org/x/exp v0.0.0-20260824195058-e88cd73687aa // indirect
+	golang.org/x/sync v0.23.0 // indirect
+	golang.org/x/sys v0.48.0 // indirect
+	golang.org/x/text v0.42.0 // indirect
 	google.golang.org/genproto/googleapis/rpc v0.0.0-20260414002931-afd174a4e478 // indirect
 	google.golang.org/protobuf v1.36.11 // indirect
 )

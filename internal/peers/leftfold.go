@@ -18,12 +18,12 @@ var leftfoldLibrary = Library{
 // Strategies are ours again, with the other two ways to load: the newest snapshot,
 // and the newest commit alone.
 var Strategies = []Library{{
-	Name:    "leftfold, snapshots",
+	Name:    "leftfold+snapshots",
 	Keeps:   "JSON",
 	Org:     func() (Store[Org], error) { return leftfoldOrg("org/1", false), nil },
 	Account: func() (Store[Account], error) { return leftfoldAccount("account/1"), nil },
 }, {
-	Name:  "leftfold, latest only",
+	Name:  "leftfold+latest",
 	Keeps: "JSON",
 	Org:   func() (Store[Org], error) { return leftfoldOrg("", true), nil },
 }}

@@ -1,0 +1,117 @@
+package peers
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"testing"
+
+	experiment "github.com/go-json-experiment/json"
+	goccy "github.com/goccy/go-json"
+	segmentio "github.com/segmentio/encoding/json"
+
+	"github.com/leftfold/leftfold/es"
+	"github.com/leftfold/leftfold/es/memory"
+)
+
+// decoders are the JSON libraries by their name in the report. With
+// GOEXPERIMENT=jsonv2 there is one more, and encoding/json is another.
+var decoders = map[string]orgCodec{
+	"encoding/json":           {json.Marshal, json.Unmarshal},
+	"go-json-experiment/json": {func(v any) ([]byte, error) { return experiment.Marshal(v) }, func(data []byte, v any) error { return experiment.Unmarshal(data, v) }},
+	"goccy/go-json":           {goccy.Marshal, goccy.Unmarshal},
+	"segmentio/encoding/json": {segmentio.Marshal, segmentio.Unmarshal},
+}
+
+func TestCodecs(t *testing.T) {
+	for name, codec := range decoders {
+		for i, e := range []OrgEvent{OrgCreated(profile(0)), OrgUpdated(profile(1))} {
+			stored, err := codec.Encode(e)
+			if err != nil || stored.Type != codec.Types()[i] {
+				t.Fatalf("%s: %+v, %v", name, stored, err)
+			}
+			want, err := encodeOrg(e)
+			if err != nil || !bytes.Equal(stored.Data, want.Data) {
+				t.Fatalf("%s: %s, want %s, %v", name, stored.Data, want.Data, err)
+			}
+			if got, err := codec.Decode(nil, stored); err != nil || len(got) != 1 || got[0] != e {
+				t.Fatalf("%s: %+v, %v, want %+v", name, got, err, e)
+			}
+		}
+	}
+}
+
+// BenchmarkCodec replays 1 000 org events: by a JSON library alone, over the bytes;
+// by our replay from the store, with that library plugged in; and by that library
+// alone with an envelope around the bytes.
+func BenchmarkCodec(b *testing.B) {
+	const n = 1000
+	for name, codec := range decoders {
+		data, wrapped := make([][]byte, n), make([][]byte, n)
+		for i := range n {
+			e, err := codec.Encode(OrgUpdated(profile(i)))
+			if err != nil {
+				b.Fatal(err)
+			}
+			data[i] = e.Data
+			if wrapped[i], err = codec.marshal(envelope{e.Type, e.Data}); err != nil {
+				b.Fatal(err)
+			}
+		}
+		measure := func(by string, replay func() (Org, error)) {
+			b.Run(fmt.Sprintf("codec=%s/by=%s", escape(name), by), func(b *testing.B) {
+				b.ReportAllocs()
+				cpu := startCPU()
+				for b.Loop() {
+					if org, err := replay(); err != nil || org.Profile != profile(n-1) {
+						b.Fatal(org, err)
+					}
+				}
+				cpu.report(b)
+			})
+		}
+		measure("bare", func() (org Org, err error) {
+			for _, d := range data {
+				var e OrgUpdated
+				if err := codec.unmarshal(d, &e); err != nil {
+					return org, err
+				}
+				org = Org{Exists: true, Profile: Profile(e)}
+			}
+			return org, nil
+		})
+		measure("envelope", func() (org Org, err error) {
+			for _, d := range wrapped {
+				var w envelope
+				if err := codec.unmarshal(d, &w); err != nil {
+					return org, err
+				}
+				var e OrgUpdated
+				if err := codec.unmarshal(w.Data, &e); err != nil {
+					return org, err
+				}
+				org = Org{Exists: true, Profile: Profile(e)}
+			}
+			return org, nil
+		})
+		aggregate := es.Aggregate[Org, OrgEvent]{Category: "org", Fold: Org.Fold, Events: codec}
+		journal := es.Journal{Store: &memory.Store{}}
+		for i := range n {
+			blind := aggregate
+			blind.LatestOnly = true
+			update := func(Org) ([]OrgEvent, error) { return []OrgEvent{OrgUpdated(profile(i))}, nil }
+			if _, err := es.Execute(b.Context(), &journal, &blind, "1", update); err != nil {
+				b.Fatal(err)
+			}
+		}
+		measure("leftfold", func() (Org, error) {
+			org, _, err := aggregate.Replay(journal.Store.Load(b.Context(), es.StreamID{Category: "org", ID: "1"}, 0))
+			return org, err
+		})
+	}
+}
+
+// escape makes a name a part of a benchmark's: no slash.
+func escape(name string) string {
+	return string(bytes.ReplaceAll([]byte(name), []byte("/"), []byte(".")))
+}
