@@ -1,6 +1,5 @@
 # The tools run by exact version and stay out of go.mod.
 STATICCHECK   = go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
-BENCHSTAT     = go run golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
 GOLANGCI_LINT = go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
 # Packages whose statements must be covered, and by how many per cent.
@@ -10,15 +9,14 @@ COVER_MIN = 90
 # How long make fuzz runs each target.
 FUZZTIME ?= 10s
 
-# What bench-peers measures, for how long, and how often.
-PEER_BENCH  ?= .
-PEER_TIME   ?= 200ms
-PEER_ROUNDS ?= 6
+# Flags of bench-peers and performance, as in PEERS='-bench=Replay -rounds=3'. With -cpu they count the
+# processor's time, for a machine that others use too.
+PEERS ?=
 
 # How long make soak runs.
 SOAK ?= 1m
 
-.PHONY: help test explore prove fuzz soak engines lint template cover bench bench-peers bench-coldstart package ci
+.PHONY: help test explore prove fuzz soak engines lint template cover bench peers bench-peers performance bench-coldstart package ci
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' Makefile
@@ -80,13 +78,15 @@ cover: ## fail where too few statements of a package are tested
 bench: ## run every benchmark once, so that none rots
 	go test -run='^$$' -bench=. -benchtime=1x ./...
 
-# In rounds over all libraries, so that what else the machine does meets all alike.
-bench-peers: ## compare with other libraries, and with a loop written by hand
-	@set -eu; tmp=$$(mktemp -d); trap 'rm -rf "$$tmp"' EXIT; cd internal/peers; go test -c -o "$$tmp/bench" .; \
-	for round in $$(seq $(PEER_ROUNDS)); do \
-		"$$tmp/bench" -test.run='^$$' -test.bench='$(PEER_BENCH)' -test.benchtime=$(PEER_TIME) >>"$$tmp/out"; \
-	done; \
-	$(BENCHSTAT) -col /lib "$$tmp/out"
+peers: ## vet and test the module that compares with other libraries, and run each of its benchmarks once
+	cd internal/peers && go mod tidy -diff && go vet ./... && $(STATICCHECK) ./... && $(GOLANGCI_LINT) run ./...
+	cd internal/peers && go test -short -bench=. -benchtime=1x ./...
+
+bench-peers: ## compare with other libraries, and with a loop written by hand: some minutes
+	cd internal/peers && go run ./report $(PEERS)
+
+performance: ## the same, and put tables and plot into docs/performance.md
+	cd internal/peers && go run ./report -write $(PEERS)
 
 bench-coldstart: ## show how long the function takes to start, and how large it is
 	go test -run='^$$' -bench=ColdStart -benchtime=30x ./examples/lambda
@@ -98,4 +98,4 @@ package: ## build dist/function.zip for Lambda on arm64
 		-o "$$tmp/bootstrap" ./examples/lambda; \
 	go run ./internal/zip dist/function.zip "$$tmp/bootstrap"
 
-ci: test explore lint template cover bench ## all of it
+ci: test explore lint template cover bench peers ## all of it

@@ -7,36 +7,19 @@ import (
 	"github.com/DeluxeOwl/chronicle/aggregate"
 	"github.com/DeluxeOwl/chronicle/event"
 	"github.com/DeluxeOwl/chronicle/eventlog"
+	"github.com/DeluxeOwl/chronicle/snapshotstore"
+	"github.com/DeluxeOwl/chronicle/version"
 )
 
 var chronicleLibrary = Library{
 	Name:  "chronicle",
 	Keeps: "JSON",
 	Org: func() (Store[Org], error) {
-		repo, err := chronicle.NewEventSourcedRepository(eventlog.NewMemory(), func() *chronicleOrg { return new(chronicleOrg) }, nil,
-			aggregate.AnyEventRegistry(chronicle.NewAnyEventRegistry()))
+		repo, err := chronicleOrgs()
 		if err != nil {
 			return nil, err
 		}
-		return &roots[Org, *chronicleOrg]{
-			load: func(ctx context.Context, id string) (*chronicleOrg, error) { return repo.Get(ctx, chronicleID(id)) },
-			save: func(ctx context.Context, o *chronicleOrg) error { _, _, err := repo.Save(ctx, o); return err },
-			first: func(id string, own bool) (*chronicleOrg, error) {
-				o := new(chronicleOrg)
-				if err := o.state.create(); err != nil {
-					return nil, err
-				}
-				return o, aggregate.RecordEvent(o, chronicleOrgEvent(&chronicleCreated{chronicleID(id), profileOf(0, own)}))
-			},
-			next: func(o *chronicleOrg, i int, own bool) error {
-				p := profileOf(i, own)
-				if err := o.state.update(p); err != nil {
-					return err
-				}
-				return aggregate.RecordEvent(o, chronicleOrgEvent((*chronicleUpdated)(&p)))
-			},
-			state: func(o *chronicleOrg) Org { return o.state },
-		}, nil
+		return chronicleOrgStore(repo), nil
 	},
 	Account: func() (Store[Account], error) {
 		repo, err := chronicle.NewEventSourcedRepository(eventlog.NewMemory(), func() *chronicleAccount { return new(chronicleAccount) }, nil,
@@ -63,6 +46,77 @@ var chronicleLibrary = Library{
 			state: func(a *chronicleAccount) Account { return a.state },
 		}, nil
 	},
+}
+
+// chronicleSnapshots is the same with snapshots after as many events as ours. Its log
+// in memory goes through the whole stream in any case, without decoding it.
+var chronicleSnapshots = Library{
+	Name:  "chronicle+snapshots",
+	Keeps: "JSON",
+	Org: func() (Store[Org], error) {
+		repo, err := chronicleOrgs()
+		if err != nil {
+			return nil, err
+		}
+		snapshots, err := chronicle.NewEventSourcedRepositoryWithSnapshots(
+			repo,
+			snapshotstore.NewMemory(func() *chronicleSnapshot { return new(chronicleSnapshot) }),
+			chronicleSnapshotter{},
+			aggregate.SnapPolicyFor[*chronicleOrg]().EveryNEvents(8),
+		)
+		if err != nil {
+			return nil, err
+		}
+		return chronicleOrgStore(snapshots), nil
+	},
+}
+
+func chronicleOrgs() (chronicleOrgRepository, error) {
+	return chronicle.NewEventSourcedRepository(eventlog.NewMemory(), func() *chronicleOrg { return new(chronicleOrg) }, nil,
+		aggregate.AnyEventRegistry(chronicle.NewAnyEventRegistry()))
+}
+
+type chronicleOrgRepository = aggregate.Repository[chronicleID, chronicleOrgEvent, *chronicleOrg]
+
+func chronicleOrgStore(repo chronicleOrgRepository) Store[Org] {
+	return &roots[Org, *chronicleOrg]{
+		load: func(ctx context.Context, id string) (*chronicleOrg, error) { return repo.Get(ctx, chronicleID(id)) },
+		save: func(ctx context.Context, o *chronicleOrg) error { _, _, err := repo.Save(ctx, o); return err },
+		first: func(id string, own bool) (*chronicleOrg, error) {
+			o := new(chronicleOrg)
+			if err := o.state.create(); err != nil {
+				return nil, err
+			}
+			return o, aggregate.RecordEvent(o, chronicleOrgEvent(&chronicleCreated{chronicleID(id), profileOf(0, own)}))
+		},
+		next: func(o *chronicleOrg, i int, own bool) error {
+			p := profileOf(i, own)
+			if err := o.state.update(p); err != nil {
+				return err
+			}
+			return aggregate.RecordEvent(o, chronicleOrgEvent((*chronicleUpdated)(&p)))
+		},
+		state: func(o *chronicleOrg) Org { return o.state },
+	}
+}
+
+type chronicleSnapshot struct {
+	Org   chronicleID     `json:"id"`
+	At    version.Version `json:"version"`
+	State Org             `json:"state"`
+}
+
+func (s *chronicleSnapshot) ID() chronicleID          { return s.Org }
+func (s *chronicleSnapshot) Version() version.Version { return s.At }
+
+type chronicleSnapshotter struct{}
+
+func (chronicleSnapshotter) ToSnapshot(o *chronicleOrg) (*chronicleSnapshot, error) {
+	return &chronicleSnapshot{Org: o.id, At: o.Version(), State: o.state}, nil
+}
+
+func (chronicleSnapshotter) FromSnapshot(s *chronicleSnapshot) (*chronicleOrg, error) {
+	return &chronicleOrg{id: s.Org, state: s.State}, nil
 }
 
 type chronicleID string

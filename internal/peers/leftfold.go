@@ -15,8 +15,9 @@ var leftfoldLibrary = Library{
 	Account: func() (Store[Account], error) { return leftfoldAccount(""), nil },
 }
 
-// Strategies are ours again, with the other two ways to load: the newest snapshot,
-// and the newest commit alone.
+// Strategies are ways of running a command other than by the whole stream: ours by the
+// newest snapshot and by the newest commit alone, and the snapshots of the fastest
+// of the others.
 var Strategies = []Library{{
 	Name:    "leftfold+snapshots",
 	Keeps:   "JSON",
@@ -26,7 +27,7 @@ var Strategies = []Library{{
 	Name:  "leftfold+latest",
 	Keeps: "JSON",
 	Org:   func() (Store[Org], error) { return leftfoldOrg("", true), nil },
-}}
+}, chronicleSnapshots}
 
 type leftfold[S, E any] struct {
 	journal   es.Journal
