@@ -185,7 +185,8 @@ func command[S any](b *testing.B, open func() (Store[S], error), n int) {
 			b.StartTimer()
 			cpu.resume()
 		}
-		if err := store.Command(b.Context(), ids[i%len(ids)], n+i/len(ids)); err != nil {
+		k := i % len(ids)
+		if err := store.Command(b.Context(), ids[k], n+k%8+i/len(ids)); err != nil {
 			b.Fatal(err)
 		}
 		i++

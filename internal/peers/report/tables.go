@@ -82,8 +82,8 @@ func duration(seconds float64) string {
 // none is what could not be measured.
 const none = "–"
 
-func header(first string) []string {
-	cells := []string{first}
+func header() []string {
+	cells := []string{""}
 	for _, lib := range peers.Libraries {
 		cells = append(cells, lib.Name)
 	}
@@ -92,7 +92,7 @@ func header(first string) []string {
 
 func timeTable(r *results) string {
 	var m markdown
-	m.add(header("")...)
+	m.add(header()...)
 	keeps := []string{"keeps"}
 	for _, lib := range peers.Libraries {
 		keeps = append(keeps, lib.Keeps)
@@ -128,7 +128,7 @@ func timeTable(r *results) string {
 
 func allocTable(r *results) string {
 	var m markdown
-	m.add(header("")...)
+	m.add(header()...)
 	for _, row := range []struct{ what, name, unit string }{
 		{"an event, replay of 1 000 org events", "Replay/of=org/events=1000", each},
 		{"an event, replay of 1 000 account events", "Replay/of=account/events=1000", each},
@@ -163,14 +163,14 @@ func (r *results) speedUp(lib string) (float64, bool) {
 
 func parallelTable(r *results) string {
 	var m markdown
-	m.add(header("")...)
+	m.add(header()...)
 	m.add(r.row("commands on own streams, 2 processors against 1", r.speedUp, number)...)
 	return m.String()
 }
 
 func keptTable(r *results) string {
 	var m markdown
-	m.add(header("")...)
+	m.add(header()...)
 	for _, row := range []struct{ what, name string }{
 		{"org, an event a command", "Kept/of=org/each=1"},
 		{"org, 8 events a command", "Kept/of=org/each=8"},
@@ -245,14 +245,8 @@ type goal struct {
 	have  func(*results) (float64, bool)
 }
 
-func toLoop(name, unit string) func(*results) (float64, bool) {
-	return func(r *results) (float64, bool) {
-		u := unit
-		if u == "" {
-			u = r.time
-		}
-		return r.ratio(name+"/lib=leftfold", name+"/lib=loop", u)
-	}
+func toLoop(name string) func(*results) (float64, bool) {
+	return func(r *results) (float64, bool) { return r.ratio(name+"/lib=leftfold", name+"/lib=loop", r.time) }
 }
 
 func absolute(name, unit string) func(*results) (float64, bool) {
@@ -260,12 +254,12 @@ func absolute(name, unit string) func(*results) (float64, bool) {
 }
 
 var goals = []goal{
-	{"replay, 1 000 org events, to the loop", 1.05, false, toLoop("Replay/of=org/events=1000", "")},
-	{"replay, 1 000 account events, to the loop", 1.15, false, toLoop("Replay/of=account/events=1000", "")},
-	{"replay, 100 000 account events, to the loop", 1.15, false, toLoop("Replay/of=account/events=100000", "")},
+	{"replay, 1 000 org events, to the loop", 1.05, false, toLoop("Replay/of=org/events=1000")},
+	{"replay, 1 000 account events, to the loop", 1.15, false, toLoop("Replay/of=account/events=1000")},
+	{"replay, 100 000 account events, to the loop", 1.15, false, toLoop("Replay/of=account/events=100000")},
 	{"allocations an event, org", 8, false, absolute("Replay/of=org/events=1000", each)},
-	{"create an org and append, to the loop", 1.3, false, toLoop("Create/of=org", "")},
-	{"command on 1 000 org events, to the loop", 1.05, false, toLoop("Command/of=org/events=1000", "")},
+	{"create an org and append, to the loop", 1.3, false, toLoop("Create/of=org")},
+	{"command on 1 000 org events, to the loop", 1.05, false, toLoop("Command/of=org/events=1000")},
 	{"speed-up on 2 processors", 1.7, true, func(r *results) (float64, bool) { return r.speedUp("leftfold") }},
 	{"bytes kept an event, org", 275, false, absolute("Kept/of=org/each=1", kept)},
 	{"bytes kept an event, account", 80, false, absolute("Kept/of=account/each=1", kept)},
