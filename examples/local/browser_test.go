@@ -16,7 +16,7 @@ import (
 
 // One visit to the console, as a person has it: everything that is asserted is read in the page.
 func TestConsole(t *testing.T) {
-	base, _ := serve(t)
+	base, _, stop := start(t, noEnv)
 	b := openBrowser(t)
 	b.screen(1600, 1000, "light")
 	b.open(base + "/")
@@ -43,6 +43,14 @@ func TestConsole(t *testing.T) {
 			return // the page is not as the next one expects it
 		}
 	}
+
+	// Another process takes the place of the one that the page knows.
+	stop()
+	b.misses("connection", "live")
+	b.reloads(func() { start(t, noEnv, "-addr", strings.TrimPrefix(base, "http://")) })
+	b.sees("connection", "live")
+	b.sees("streams", "No commit yet.")
+	b.sees("check", "0 events in 0 streams")
 }
 
 func visitAct(b *browser, _ string) {
@@ -205,6 +213,9 @@ func visitRace(b *browser, _ string) {
 	b.sees("act", `200 OK ETag "7", version 7`)
 	b.sees("act", `200 OK ETag "8", version 8`)
 	b.sees("streams", "not stored: the version is taken")
+	b.press("break", "Send two with If-Match")
+	b.sees("break", `the caller is told 200 OK ETag "9", version 9`)
+	b.sees("break", "the caller is told 412 Precondition Failed")
 	b.mend()
 }
 
@@ -212,7 +223,7 @@ func visitProjection(b *browser, _ string) {
 	for i, position := range []string{"fails", "is paused"} {
 		b.choose(projection, position)
 		b.press("break", "Send a command")
-		version := 9 + i
+		version := 10 + i
 		b.sees("break", fmt.Sprintf(`200 OK ETag "%d", version %d`, version, version))
 		b.sees("views", fmt.Sprintf("version %d of %d", version-1, version))
 		b.sees("views", "behind by 1 version, for ")
@@ -229,10 +240,10 @@ func visitRelay(b *browser, _ string) {
 	b.choose(relaying, "is paused")
 	b.choose(broker, "times out, and got nothing")
 	b.press("break", "Send a command")
-	b.sees("break", `202 Accepted ETag "11", version 11`)
+	b.sees("break", `202 Accepted ETag "12", version 12`)
 	b.choose(broker, "works")
 	b.press("break", "Send a command")
-	b.sees("break", `200 OK ETag "12", version 12`)
+	b.sees("break", `200 OK ETag "13", version 13`)
 	b.sees("streams", "no answer from the broker the caller is told 202 Accepted claimed by the next command")
 	b.mend()
 }
@@ -305,6 +316,7 @@ func axeCore(t *testing.T) string {
 // Whoever has no mouse gets everywhere, and sees where that is.
 func visitKeyboard(b *browser, base string) {
 	is := is.New(b.t)
+	b.screen(1600, 1000, "light")
 	b.open(base + "/")
 	b.sees("check", "Equal")
 	focused := func(property string) string {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
 )
 
@@ -108,6 +109,21 @@ func (b *browser) misses(section, text string) {
 	b.t.Helper()
 	in(b, fmt.Sprintf("%s should not say %q", section, text), chromedp.Poll[bool](
 		fmt.Sprintf(`!document.getElementById(%q).innerText.replace(/\s+/g, ' ').includes(%q)`, section, text), chromedp.WithPollingTimeout(0)))
+}
+
+// reloads does something, and waits until the page has loaded itself anew.
+func (b *browser) reloads(do func()) {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	defer cancel()
+	loads := chromedp.Events(ctx, page.LoadEventFired)
+	do()
+	for _, err := range loads {
+		if err != nil {
+			b.t.Fatalf("the page should have loaded itself anew: %v", err)
+		}
+		return
+	}
 }
 
 // hears waits until something is said by a live region of a section.

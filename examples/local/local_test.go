@@ -198,6 +198,29 @@ func TestConsoleLine(t *testing.T) {
 	}
 }
 
+// Neither a page that is open, nor a projection that somebody has paused, keeps the server from ending well.
+func TestEndsWithConsoleOpen(t *testing.T) {
+	is := is.New(t)
+	base, _, stop := start(t, noEnv)
+	feed, err := http.Get(base + "/console/feed")
+	is.NoErr(err)
+	defer feed.Body.Close()
+	for _, post := range [][2]string{
+		{"/console/switches", `{"switch":"views","to":"paused"}`},
+		{"/otp", `{"channel":"email","to":"jane@example.com"}`},
+	} {
+		res, err := http.Post(base+post[0], "application/json", strings.NewReader(post[1]))
+		is.NoErr(err)
+		is.NoErr(res.Body.Close())
+		is.True(res.StatusCode < 300)
+	}
+	begin := time.Now()
+	stop()
+	is.True(time.Since(begin) < stopWithin/2)
+	_, err = io.Copy(io.Discard, feed.Body)
+	is.NoErr(err) // it ended, and did not break
+}
+
 // What the console shows as the folds are those that run.
 func TestFolds(t *testing.T) {
 	for file, fold := range map[string]string{"../org/org.go": orgFold, "../otp/otp.go": otpFold} {

@@ -191,6 +191,21 @@ func TestFeedResumes(t *testing.T) {
 	is.Equal(all[0].kind, "hello")
 }
 
+// The time that a server gives a request and an answer is not for a feed.
+func TestFeedOutlivesTimeouts(t *testing.T) {
+	is := is.New(t)
+	r := newRig(t)
+	server := httptest.NewUnstartedServer(r.handler)
+	server.Config.ReadTimeout, server.Config.WriteTimeout = 100*time.Millisecond, 100*time.Millisecond
+	server.Start()
+	defer server.Close()
+	r.throw("broker", "slow")
+	done := make(chan int)
+	go func() { done <- r.count("a") }()
+	follow(t, server, "", step("settle", 1)) // after 0.7 s
+	is.Equal(<-done, 200)
+}
+
 // A feed ends with its console, so that the server can stop, and does not take any number of pages.
 func TestFeedEnds(t *testing.T) {
 	is := is.New(t)
@@ -337,20 +352,29 @@ func TestSwitches(t *testing.T) {
 		status, _ := r.ask("POST", "/console/switches", body)
 		is.Equal(status, want)
 	}
-	is.True(len(console.Switches) >= 5)
-	for _, s := range console.Switches {
-		for _, o := range s.Options {
-			is.True(len(o.Expect) > 20) // each says what to expect
-			r.throw(s.Name, o.Name)
+	server := httptest.NewServer(r.handler)
+	defer server.Close()
+	hello := follow(t, server, "", func(received) bool { return true })[0]
+	controls := hello.data["switches"].([]any)
+	is.True(len(controls) >= 5)
+	works := map[string]any{}
+	for _, control := range controls {
+		control := control.(map[string]any)
+		positions := control["positions"].([]any)
+		for i, position := range positions {
+			position := position.(map[string]any)
+			is.True(len(position["expect"].(string)) > 20) // each says what to expect
+			r.throw(control["name"].(string), position["name"].(string))
+			if i == 0 {
+				works[control["name"].(string)] = position["name"]
+			}
 		}
 	}
 	status, body := r.ask("POST", "/console/switches", `{}`)
 	is.Equal(status, 200)
-	var at map[string]string
+	var at map[string]any
 	is.NoErr(json.Unmarshal([]byte(body), &at))
-	for _, s := range console.Switches {
-		is.Equal(at[s.Name], s.Options[0].Name)
-	}
+	is.Equal(at, works)
 }
 
 // Queries that wait are seen while they wait.

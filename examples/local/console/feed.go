@@ -116,7 +116,8 @@ func (f *feed) number(id string) (uint64, bool) {
 
 // hello is what a page begins with; the steps that the feed remembers follow.
 type hello struct {
-	Switches []Switch          `json:"switches"`
+	Boot     string            `json:"boot"` // another one after a restart
+	Switches []control         `json:"switches"`
 	State    map[string]string `json:"state"` // of the switches
 	Check    check             `json:"check"`
 	Rows     []row             `json:"rows"`
@@ -175,7 +176,7 @@ func (c *Console) serveFeed(w http.ResponseWriter, r *http.Request) {
 }
 
 func (c *Console) hello(r *http.Request) hello {
-	return hello{Switches: Switches, State: c.switches.state(), Check: c.ledger.check(), Rows: c.rows(r.Context(), "", maxRows), Polls: c.polls.list()}
+	return hello{Boot: c.feed.boot, Switches: controls, State: c.switches.state(), Check: c.ledger.check(), Rows: c.rows(r.Context(), "", maxRows), Polls: c.polls.list()}
 }
 
 // steps leaves the steps: of everything else, a hello has the newest.

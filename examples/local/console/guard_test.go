@@ -1,6 +1,7 @@
 package console_test
 
 import (
+	"context"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -21,6 +22,13 @@ func wait(release <-chan struct{}) http.Handler {
 	})
 }
 
+// gone is the context of a client that has gone: even a feed ends at once.
+func gone(t *testing.T) context.Context {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	return ctx
+}
+
 func open() <-chan struct{} {
 	c := make(chan struct{})
 	close(c)
@@ -35,7 +43,7 @@ func TestNotOnOtherAddresses(t *testing.T) {
 	for _, ip := range []string{"0.0.0.0", "192.168.1.5", "::"} {
 		h := console.New(new(memory.Store), new(memory.Bus)).Handler(wait(open()), &net.TCPAddr{IP: net.ParseIP(ip), Port: 8080})
 		for _, path := range paths {
-			req := httptest.NewRequestWithContext(t.Context(), "GET", path, nil)
+			req := httptest.NewRequestWithContext(gone(t), "GET", path, nil)
 			req.Host = "localhost:8080"
 			w := httptest.NewRecorder()
 			h.ServeHTTP(w, req)
@@ -57,7 +65,7 @@ func TestNotUnderOtherNames(t *testing.T) {
 			if want == 200 && path != "/" {
 				continue // they have tests of their own
 			}
-			req := httptest.NewRequestWithContext(t.Context(), "GET", path, nil)
+			req := httptest.NewRequestWithContext(gone(t), "GET", path, nil)
 			req.Host = host
 			w := httptest.NewRecorder()
 			r.handler.ServeHTTP(w, req)

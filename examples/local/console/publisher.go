@@ -26,6 +26,14 @@ func (p watchedPublisher) Publish(ctx context.Context, commit es.Commit) error {
 	return p.console.step(ctx, "publish", commit, p.publish(ctx, commit))
 }
 
+// Check is that of the broker, if it has one.
+func (p watchedPublisher) Check(commit es.Commit) error {
+	if checker, ok := p.console.publisher.(es.Checker); ok {
+		return checker.Check(commit)
+	}
+	return nil
+}
+
 func (p watchedPublisher) publish(ctx context.Context, commit es.Commit) error {
 	broker := p.console.publisher
 	switch p.console.switches.get("broker") {

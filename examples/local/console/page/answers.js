@@ -27,7 +27,7 @@ function Answer({ answer }) {
       ${body && html`<pre>${json(hide(body))}</pre>`}
     </details>
     ${body?.detail && html`<p class="small">${why(body)}</p>`}
-    ${again && !answer.move && html`<${Again} answer=${answer} />`}`;
+    ${again && !answer.press && html`<${Again} answer=${answer} />`}`;
 }
 
 // Told is one answer in a line or two, beside the button that asked for it.

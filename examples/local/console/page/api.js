@@ -48,7 +48,7 @@ export async function tell(what, method, path, body, options = {}) {
   const key = options.key ?? crypto.randomUUID();
   const answer = await command(method, path, body, { ...options, key });
   const again = mayRepeat(answer) && (() => tell(`${what}, sent again`, method, path, body, { ...options, key }));
-  Object.assign(answer, { what, again, move: options.move, at: new Date(), number: (answers[0]?.number ?? 0) + 1 });
+  Object.assign(answer, { what, again, press: options.press, at: new Date(), number: (answers[0]?.number ?? 0) + 1 });
   answers.unshift(answer);
   answers.length = Math.min(answers.length, maxAnswers);
   if (accepted(answer)) options.then?.(answer.body);
@@ -102,7 +102,9 @@ const places = ['Lisbon', 'Oslo', 'Vienna', 'Tallinn', 'Porto', 'Bergen', 'Graz'
 let moves = 0;
 
 // move is a command that always changes something.
-export async function move() {
+export async function move(press, match) {
   const location = `${places[moves % places.length]} ${++moves}`;
-  return tell(`Move to ${location}`, 'PUT', `/orgs/${me.id}`, { ...me.profile, location }, { token: me.token, then: remember, move: true });
+  return tell(`Move to ${location}`, 'PUT', `/orgs/${me.id}`, { ...me.profile, location }, {
+    token: me.token, then: remember, press, headers: match ? { 'If-Match': `"${match}"` } : {},
+  });
 }

@@ -24,7 +24,7 @@ const Page = () => html`
     <div class="title">
       <h1>leftfold <span>console</span></h1>
       <p>What you see is the running service at ${location.host}, its event store, its broker and its read database.</p>
-      <p class="connection" role="status" data-connected=${state.connected}>${state.connected ? 'live' : 'not connected'}</p>
+      <p id="connection" class="connection" role="status" data-connected=${state.connected}>${state.connected ? 'live' : 'not connected'}</p>
     </div>
     <nav aria-label="Parts of the console">
       ${Object.entries(sections).map(([id, title]) => html`<a href=${`#${id}`}>${title}</a>`)}

@@ -5,6 +5,7 @@ const maxCommits = 200;
 const maxStreams = 100;
 
 export const state = {
+  boot: '', // which process the feed is of
   connected: false,
   switches: [], // what can be broken
   positions: {}, // and how it is now
@@ -17,6 +18,8 @@ export const state = {
 
 const folds = {
   hello(hello) {
+    if (state.boot && state.boot !== hello.boot) location.reload(); // another process: nothing is as it was
+    state.boot = hello.boot;
     state.switches = hello.switches;
     state.positions = hello.state;
     state.check = hello.check;
@@ -86,7 +89,11 @@ export function follow(changed) {
   };
   const source = new EventSource('/console/feed');
   source.onopen = () => { state.connected = true; soon(); };
-  source.onerror = () => { state.connected = false; soon(); };
+  source.onerror = () => {
+    state.connected = false;
+    soon();
+    if (source.readyState === EventSource.CLOSED) setTimeout(() => follow(changed), 2000); // it has given up
+  };
   for (const [kind, fold] of Object.entries(folds)) {
     source.addEventListener(kind, (e) => { fold(JSON.parse(e.data)); soon(); });
   }
