@@ -9,7 +9,7 @@ import (
 // meanings wraps it, and errors.Is finds it.
 //
 // Of the functions that execute or commit, one rule covers all errors: unless
-// it is an [*UnknownError], nothing was stored and nothing ever will be.
+// it is an [*UnknownError], nothing was stored by this call and nothing ever will be.
 var (
 	// ErrConflict: somebody else changed the stream, or the view, first. From
 	// [Execute] it comes only after all its attempts; the caller may try again.

@@ -55,8 +55,9 @@ func IfVersion(version uint64) Option {
 // mean that there is nothing to do: nothing is stored and nothing published.
 //
 // If the error is nil, the command is accepted: see [Result]. Unless the error is an
-// [*UnknownError], the command was not accepted, nothing was stored, and nothing
-// ever will be: it wraps [ErrConflict] if all attempts met other writers,
+// [*UnknownError], the command was not accepted, nothing was stored by this call, and
+// nothing ever will be; what an earlier call of the same name came to, if that was
+// unknown, stays unknown. The error wraps [ErrConflict] if all attempts met other writers,
 // [ErrRefused] if store or broker refused, [ErrInvalid], [ErrNameReused] or
 // [ErrUnknownEvent], or is a [*BlockedError], a [*VersionError], or what the
 // context or reading the store gave.

@@ -96,14 +96,14 @@ func problemOf(err error) *problem {
 		return newProblem(http.StatusUnprocessableEntity, "idempotency-key-reused", "Idempotency-Key reused",
 			"This Idempotency-Key was used for another request. Use a new one for a new request.")
 	case blocked, errors.Is(err, es.ErrRefused):
-		return unavailable("unavailable", "Unavailable", "The command was not stored, because it could not be published now. Try again later.")
+		return unavailable("unavailable", "Unavailable", "This request stored nothing, because it could not be published now. Try again later.")
 	case errors.Is(err, es.ErrConflict):
 		p := newProblem(http.StatusConflict, "conflict", "Conflict",
-			"Others were changing the same thing all the time. Nothing was stored. Try again.")
+			"Others were changing the same thing all the time. This request stored nothing. Try again.")
 		p.retryAfter = retryAfter
 		return p
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
-		return unavailable("timeout", "Time-out", "There was not enough time. Nothing was stored. Try again later.")
+		return unavailable("timeout", "Time-out", "There was not enough time. This request stored nothing. Try again later.")
 	}
 	return newProblem(http.StatusInternalServerError, "internal", "Internal error",
 		"Something is wrong on our side, and it was logged. If you repeat a command, do it with the same Idempotency-Key.")
