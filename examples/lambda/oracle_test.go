@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 
 	"github.com/leftfold/leftfold/es"
@@ -308,8 +309,30 @@ func (s *system) view(ctx context.Context, stream es.StreamID) (document, error)
 func (s *system) drainAudit(ctx context.Context) ([]delivery, error) {
 	var found []delivery
 	all := &mapping{client: s.sqs, queue: s.audit, packed: true}
-	if err := all.drain(ctx, 0); err != nil {
-		return nil, err
+	for end := time.Now().Add(patient); ; {
+		if err := all.drain(ctx, 0); err != nil {
+			return nil, err
+		}
+		left, err := s.sqs.GetQueueAttributes(ctx, &sqs.GetQueueAttributesInput{QueueUrl: &s.audit, AttributeNames: []types.QueueAttributeName{
+			types.QueueAttributeNameApproximateNumberOfMessages, types.QueueAttributeNameApproximateNumberOfMessagesNotVisible,
+		}})
+		if err != nil {
+			return nil, err
+		}
+		empty := true
+		for _, n := range left.Attributes {
+			empty = empty && n == "0"
+		}
+		if empty {
+			break
+		}
+		// An answer was lost on its way: what was in it comes again.
+		if time.Now().After(end) {
+			return nil, fmt.Errorf("the audit queue does not get empty: %v", left.Attributes)
+		}
+		if err := pause(ctx, 100*time.Millisecond); err != nil {
+			return nil, err
+		}
 	}
 	for group, g := range all.groups {
 		for _, msg := range g.messages {

@@ -140,7 +140,7 @@ func start(t *testing.T, program string, o settings) *system {
 		"RedrivePolicy":     fmt.Sprintf(`{"deadLetterTargetArn":%q,"maxReceiveCount":"%d"}`, arn, cmp.Or(o.most, 100)),
 	})
 	s.subscribe(*topic.TopicArn, arn)
-	s.audit, arn = s.newQueue(name+"-audit", nil)
+	s.audit, arn = s.newQueue(name+"-audit", map[string]string{"VisibilityTimeout": "2"})
 	s.subscribe(*topic.TopicArn, arn)
 
 	s.function = &function{
