@@ -122,7 +122,7 @@ func (a *Aggregate[S, E]) Replay(commits iter.Seq2[Commit, error]) (S, uint64, e
 }
 
 // apply folds the events of one commit. It returns buf for the next call.
-func (a *Aggregate[S, E]) apply(state S, c Commit, buf []E) (S, []E, error) {
+func (a *Aggregate[S, E]) apply(state S, c *Commit, buf []E) (S, []E, error) {
 	before := state
 	for i := range c.Events {
 		var err error
@@ -137,7 +137,7 @@ func (a *Aggregate[S, E]) apply(state S, c Commit, buf []E) (S, []E, error) {
 }
 
 // decode appends what the i-th event of the commit means today.
-func decode[E any](codec Codec[E], c Commit, i int, buf []E) ([]E, error) {
+func decode[E any](codec Codec[E], c *Commit, i int, buf []E) ([]E, error) {
 	buf, err := codec.Decode(buf, c.Events[i])
 	if err != nil {
 		return buf, &EventError{Stream: c.Stream, Version: c.Version + uint64(i), Type: c.Events[i].Type, Err: err}

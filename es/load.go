@@ -95,7 +95,7 @@ func (a *Aggregate[S, E]) replay(commits iter.Seq2[Commit, error]) (l loaded[S],
 		if l.ends(c) {
 			break
 		}
-		if l.state, buf, err = a.apply(l.state, c, buf); err != nil {
+		if l.state, buf, err = a.apply(l.state, &c, buf); err != nil {
 			return l, err
 		}
 		l.version, l.last = c.Last(), c
@@ -109,15 +109,15 @@ func (a *Aggregate[S, E]) replay(commits iter.Seq2[Commit, error]) (l loaded[S],
 // then only a fold from the beginning helps, or finds what is missing.
 func (a *Aggregate[S, E]) replayBack(commits iter.Seq2[Commit, error], limit int) (l loaded[S], enough bool, err error) {
 	var found []Commit // newest first
-	var next *Commit   // the slot behind the one that comes
+	var next uint64    // the version of the slot behind the one that comes; 0 at first
 	for c, err := range commits {
 		if err != nil {
 			return l, false, err
 		}
-		if next != nil && c.Last()+1 != next.Version {
-			return l, false, &GapError{Stream: c.Stream, Want: next.Version - 1, Have: c.Last()}
+		if next > 0 && c.Last()+1 != next {
+			return l, false, &GapError{Stream: c.Stream, Want: next - 1, Have: c.Last()}
 		}
-		next = &c
+		next = c.Version
 		if l.ends(c) {
 			continue
 		}
@@ -128,7 +128,7 @@ func (a *Aggregate[S, E]) replayBack(commits iter.Seq2[Commit, error], limit int
 	}
 	if len(found) == 0 {
 		// Empty, but for a first commit that is not history yet.
-		return l, next == nil || next.Version == 1, nil
+		return l, next <= 1, nil
 	}
 	if !enough {
 		return l, false, nil
@@ -143,8 +143,8 @@ func (a *Aggregate[S, E]) replayBack(commits iter.Seq2[Commit, error], limit int
 		l.since--
 	}
 	var buf []E
-	for _, c := range slices.Backward(found) {
-		if l.state, buf, err = a.apply(l.state, c, buf); err != nil {
+	for i := range slices.Backward(found) {
+		if l.state, buf, err = a.apply(l.state, &found[i], buf); err != nil {
 			return l, false, err
 		}
 	}
@@ -156,7 +156,8 @@ func (a *Aggregate[S, E]) replayBack(commits iter.Seq2[Commit, error], limit int
 func (l *loaded[S]) ends(c Commit) bool {
 	switch c.Status {
 	case Pending:
-		l.pending = &c
+		pending := c // only this one is kept on the heap
+		l.pending = &pending
 	case Revoked:
 		l.marker = c.ID
 	default:
@@ -213,7 +214,7 @@ func History[S, E any](ctx context.Context, j *Journal, a *Aggregate[S, E], id s
 				return
 			}
 			for i := range c.Events {
-				if buf, err = decode(a.Events, c, i, buf[:0]); err != nil {
+				if buf, err = decode(a.Events, &c, i, buf[:0]); err != nil {
 					fail(err)
 					return
 				}

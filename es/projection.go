@@ -115,7 +115,7 @@ func (p *Projection[V, E]) apply(view View[V], c Commit) (View[V], error) {
 		return view, &GapError{Stream: c.Stream, Want: view.Version + 1, Have: c.Version}
 	}
 	a := Aggregate[V, E]{Fold: p.Fold, Events: p.Events}
-	value, _, err := a.apply(view.Value, c, nil)
+	value, _, err := a.apply(view.Value, &c, nil)
 	if err != nil {
 		return view, err
 	}

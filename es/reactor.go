@@ -47,7 +47,7 @@ func (r *Reactor[E]) Handle(ctx context.Context, c Commit) error {
 	var buf []E
 	for i := range c.Events {
 		var err error
-		if buf, err = decode(r.Events, c, i, buf[:0]); err != nil {
+		if buf, err = decode(r.Events, &c, i, buf[:0]); err != nil {
 			return fmt.Errorf("%s: %w", r.Name, err)
 		}
 		for k, e := range buf {

@@ -268,12 +268,13 @@ func (s *Store) sequence(ctx context.Context, id es.StreamID, walk func([]es.Com
 			return
 		}
 		settled, tip := st.read()
+		var copies copies
 		walk(settled, tip, func(c *es.Commit) bool {
 			if err := ctx.Err(); err != nil {
 				yield(es.Commit{}, fmt.Errorf("load %s: %w", id, err))
 				return false
 			}
-			return yield(c.Clone(), nil)
+			return yield(copies.of(c), nil)
 		})
 	}
 }
