@@ -200,6 +200,40 @@ func TestExplore(t *testing.T) {
 	}
 }
 
+// insistent is a writer that sends its command again, under its name, as long as it is not accepted. What it
+// says in the end is the truth of all: unknown, if one of them was and none was accepted.
+func insistent(name string, times int) estest.Process {
+	return estest.Process{Name: name, Run: func(ctx context.Context, s es.Store, p es.Publisher) (told error) {
+		for range times {
+			err := writer(name).Run(ctx, s, p)
+			if err == nil {
+				return nil
+			}
+			if _, unknown := errors.AsType[*es.UnknownError](told); !unknown {
+				told = err
+			}
+		}
+		return told
+	}}
+}
+
+// A command that is repeated under its name takes effect once.
+func TestExploreRepeats(t *testing.T) {
+	for _, row := range []struct {
+		faults    int
+		writers   []string
+		processes []estest.Process
+	}{
+		{5, []string{"a"}, []estest.Process{insistent("a", 2)}},
+		{2, []string{"a"}, []estest.Process{insistent("a", 3), relay()}},
+		{1, []string{"a", "b"}, []estest.Process{insistent("a", 2), writer("b")}},
+	} {
+		t.Run(fmt.Sprintf("%d processes, %d faults", len(row.processes), row.faults), func(t *testing.T) {
+			explore(t, &estest.Explorer{New: inMemory, Processes: row.processes, Faults: row.faults, Check: protocolHolds(row.writers...)})
+		})
+	}
+}
+
 // readSide is a broker that remembers, and the views that processes make of what it delivers.
 type readSide struct {
 	published []es.Commit
