@@ -122,7 +122,7 @@ func Execute[S, E any](ctx context.Context, j *Journal, a *Aggregate[S, E], id s
 		if err != nil {
 			return Result{}, err
 		}
-		status, err := j.commit(ctx, c)
+		status, err := j.commit(ctx, &c, tries.n+1)
 		if errors.Is(err, ErrConflict) {
 			if err := tries.again(ctx, j, stream); err != nil {
 				return Result{}, err

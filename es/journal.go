@@ -48,8 +48,10 @@ type Journal struct {
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 
-	// Logger gets an event for everything that is not a command going well;
-	// nil means none. No event data, state or metadata is logged.
+	// Logger gets a record of every commit with what became of it, and of
+	// whatever else the protocol had to do; nil means none. What goes well is at
+	// the level of debugging. docs/operations.md lists names and keys, which are
+	// stable. No event data, state or metadata is logged, and no command name.
 	Logger *slog.Logger
 
 	depths sync.Map // category → *depth
@@ -75,22 +77,35 @@ type Result struct {
 	Repeated bool
 }
 
-// commit runs the author's side of the protocol for one new commit and reports
-// Settled or Pending, or why it was not accepted.
-func (j *Journal) commit(ctx context.Context, c Commit) (Status, error) {
+// commit runs the author's side of the protocol for one new commit, in the given
+// attempt of its command, and reports Settled or Pending, or why it was not accepted.
+func (j *Journal) commit(ctx context.Context, c *Commit, attempt int) (Status, error) {
+	if j.Logger == nil {
+		status, _, err := j.author(ctx, *c)
+		return status, err
+	}
+	start := time.Now()
+	status, doubt, err := j.author(ctx, *c)
+	j.noteCommit(ctx, c, attempt, time.Since(start), status, doubt, err)
+	return status, err
+}
+
+// author does what commit says. Of a pending commit, doubt is why it is not known to be
+// published and settled.
+func (j *Journal) author(ctx context.Context, c Commit) (_ Status, doubt, err error) {
 	if err := c.Validate(); err != nil {
-		return 0, err
+		return 0, nil, err
 	}
 	if checker, ok := j.Publisher.(Checker); ok {
 		if err := checker.Check(c); err != nil {
-			return 0, fmt.Errorf("commit %s@%d: %w: %w", c.Stream, c.Version, ErrRefused, err)
+			return 0, nil, fmt.Errorf("commit %s@%d: %w: %w", c.Stream, c.Version, ErrRefused, err)
 		}
 	}
 	if err := ctx.Err(); err != nil {
-		return 0, fmt.Errorf("commit %s@%d: %w", c.Stream, c.Version, err)
+		return 0, nil, fmt.Errorf("commit %s@%d: %w", c.Stream, c.Version, err)
 	}
 	if end, ok := ctx.Deadline(); ok && time.Until(end) < j.timeout() {
-		return 0, fmt.Errorf("commit %s@%d: %w: less than %v left to store and publish it", c.Stream, c.Version, context.DeadlineExceeded, j.timeout())
+		return 0, nil, fmt.Errorf("commit %s@%d: %w: less than %v left to store and publish it", c.Stream, c.Version, context.DeadlineExceeded, j.timeout())
 	}
 	// From here on the outcome must be found out, whatever the caller does.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), j.timeout())
@@ -103,40 +118,35 @@ func (j *Journal) commit(ctx context.Context, c Commit) (Status, error) {
 		c.Status = Settled
 	}
 	unknown := func(err error) error {
-		j.log(ctx, slog.LevelError, "commit outcome unknown", c, slog.Any("error", err))
 		return &UnknownError{Stream: c.Stream, Version: c.Version, ID: c.ID, Err: err}
 	}
-	switch err := j.write(half, j.Store.Append, c); {
+	switch err := j.write(half, "append", j.Store.Append, c); {
 	case errors.Is(err, errUnknown):
-		return 0, unknown(err)
+		return 0, nil, unknown(err)
 	case err != nil:
-		return 0, fmt.Errorf("append %s@%d: %w", c.Stream, c.Version, err)
+		return 0, nil, fmt.Errorf("append %s@%d: %w", c.Stream, c.Version, err)
 	case j.Publisher == nil:
-		return Settled, nil
+		return Settled, nil, nil
 	}
 	refused := j.Publisher.Publish(half, message(c))
 	if refused == nil {
-		if err := j.write(ctx, j.Store.Settle, c); err != nil {
+		if err := j.write(ctx, "settle", j.Store.Settle, c); err != nil {
 			// Published it is. Somebody else will publish it again and settle it.
-			j.log(ctx, slog.LevelWarn, "commit not settled", c, slog.Any("error", err))
-			return Pending, nil
+			return Pending, fmt.Errorf("settle: %w", err), nil
 		}
-		return Settled, nil
+		return Settled, nil, nil
 	}
 	if !errors.Is(refused, ErrRefused) {
-		j.log(ctx, slog.LevelWarn, "commit publication unknown", c, slog.Any("error", refused))
-		return Pending, nil
+		return Pending, fmt.Errorf("publish: %w", refused), nil
 	}
-	switch err := j.write(ctx, j.Store.Revoke, c); {
+	switch err := j.write(ctx, "revoke", j.Store.Revoke, c); {
 	case err == nil:
-		j.log(ctx, slog.LevelWarn, "commit revoked", c, slog.Any("error", refused))
-		return 0, fmt.Errorf("publish %s@%d: %w", c.Stream, c.Version, refused)
+		return 0, nil, fmt.Errorf("publish %s@%d: %w", c.Stream, c.Version, refused)
 	case errors.Is(err, ErrConflict):
 		// Somebody claimed it in the meantime and will publish it.
-		j.log(ctx, slog.LevelWarn, "commit claimed before it could be revoked", c, slog.Any("error", refused))
-		return Pending, nil
+		return Pending, fmt.Errorf("publish: %w, and claimed before it could be revoked", refused), nil
 	default:
-		return 0, unknown(err)
+		return 0, nil, unknown(err)
 	}
 }
 
@@ -145,6 +155,7 @@ func (j *Journal) commit(ctx context.Context, c Commit) (Status, error) {
 // else was faster and the stream must be loaded again.
 func (j *Journal) finish(ctx context.Context, c Commit) (bool, error) {
 	blocked := func(err error) (bool, error) {
+		note(ctx, j.Logger, slog.LevelWarn, "commit not finished", &c, slog.Any("error", err))
 		return false, &BlockedError{Stream: c.Stream, Version: c.Version, ID: c.ID, Err: err}
 	}
 	if j.Publisher == nil {
@@ -152,7 +163,7 @@ func (j *Journal) finish(ctx context.Context, c Commit) (bool, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, j.timeout())
 	defer cancel()
-	switch err := j.write(ctx, j.Store.Claim, c); {
+	switch err := j.write(ctx, "claim", j.Store.Claim, c); {
 	case errors.Is(err, ErrConflict):
 		return false, nil
 	case err != nil:
@@ -161,10 +172,10 @@ func (j *Journal) finish(ctx context.Context, c Commit) (bool, error) {
 	if err := j.Publisher.Publish(ctx, message(c)); err != nil {
 		return blocked(fmt.Errorf("publish: %w", err))
 	}
-	if err := j.write(ctx, j.Store.Settle, c); err != nil {
+	if err := j.write(ctx, "settle", j.Store.Settle, c); err != nil {
 		return blocked(fmt.Errorf("settle: %w", err))
 	}
-	j.log(ctx, slog.LevelInfo, "commit finished for its author", c)
+	note(ctx, j.Logger, slog.LevelInfo, "commit finished for its author", &c)
 	return true, nil
 }
 
@@ -190,13 +201,13 @@ func (j *Journal) Settle(ctx context.Context, stream StreamID, commit, reason st
 			break
 		}
 		// Claimed first: a living author must not revoke what is settled here.
-		if err := j.write(ctx, j.Store.Claim, c); err != nil {
+		if err := j.write(ctx, "claim", j.Store.Claim, c); err != nil {
 			return fmt.Errorf("settle %s: %w", stream, err)
 		}
-		if err := j.write(ctx, j.Store.Settle, c); err != nil {
+		if err := j.write(ctx, "settle", j.Store.Settle, c); err != nil {
 			return fmt.Errorf("settle %s: %w", stream, err)
 		}
-		j.log(ctx, slog.LevelWarn, "commit settled by hand", c, slog.String("reason", reason))
+		note(ctx, j.Logger, slog.LevelWarn, "commit settled by hand", &c, slog.String("reason", reason))
 		return nil
 	}
 	return fmt.Errorf("settle %s: %w: commit %q is not its newest, or not unsettled", stream, ErrConflict, commit)
@@ -211,7 +222,7 @@ const maxWrites = 4
 // write sends one write to the store, and sends the identical one again while
 // the outcome is unknown. Its error wraps ErrConflict, or ErrRefused if that was
 // the first answer, or else errUnknown.
-func (j *Journal) write(ctx context.Context, send func(context.Context, Commit) error, c Commit) error {
+func (j *Journal) write(ctx context.Context, name string, send func(context.Context, Commit) error, c Commit) error {
 	var unknown error
 	for n := 1; ; n++ {
 		err := send(ctx, c)
@@ -225,7 +236,7 @@ func (j *Journal) write(ctx context.Context, send func(context.Context, Commit) 
 		if n == maxWrites || pause(ctx, backoff(n)) != nil {
 			return fmt.Errorf("%w: %w", errUnknown, unknown)
 		}
-		j.log(ctx, slog.LevelWarn, "write sent again", c, slog.Any("error", err))
+		note(ctx, j.Logger, slog.LevelWarn, "write sent again", &c, slog.String("write", name), slog.Any("error", err))
 	}
 }
 
@@ -252,15 +263,4 @@ func (j *Journal) now() time.Time {
 		return j.Now().UTC().Round(0)
 	}
 	return time.Now().UTC().Round(0)
-}
-
-func (j *Journal) log(ctx context.Context, level slog.Level, msg string, c Commit, attrs ...slog.Attr) {
-	if j.Logger == nil {
-		return
-	}
-	j.Logger.LogAttrs(ctx, level, msg, append([]slog.Attr{
-		slog.String("stream", c.Stream.String()),
-		slog.Uint64("version", c.Version),
-		slog.String("commit", c.ID),
-	}, attrs...)...)
 }

@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
+	"time"
 )
 
 // Projection keeps one view a stream: a fold of the stream's events, like the state
@@ -14,7 +16,7 @@ import (
 // It cannot drift. Commits come at least once and may come late, twice, out of
 // order or not at all: what the view has already is dropped, what is missing
 // is loaded from the store, and views are written by compare-and-set on their
-// version. All fields must be set. It is safe for concurrent use.
+// version. All fields but Logger must be set. It is safe for concurrent use.
 type Projection[V, E any] struct {
 	// Category is that of the streams; commits of others are ignored.
 	Category string
@@ -28,6 +30,13 @@ type Projection[V, E any] struct {
 
 	Views Views[V]
 	Store Store
+
+	// Logger gets a record of every commit that Handle took, and whether its view
+	// had it already or lacked others before it; nil means none. See Logger of
+	// [Journal]. What lacked is at the level of information, since a message was
+	// lost or is late; the rest is at that of debugging. Errors are not logged but
+	// returned.
+	Logger *slog.Logger
 }
 
 // maxViewAttempts is how often a view that others write, too, is read anew.
@@ -47,7 +56,13 @@ func (p *Projection[V, E]) Handle(ctx context.Context, c Commit) error {
 	if err := c.Validate(); err != nil {
 		return fmt.Errorf("project: %w", err)
 	}
-	return p.put(ctx, c.Stream, func(old View[V]) (View[V], bool, error) {
+	var start time.Time
+	if p.Logger != nil {
+		start = time.Now()
+	}
+	attempt, before := 0, uint64(0)
+	err := p.put(ctx, c.Stream, func(old View[V]) (View[V], bool, error) {
+		attempt, before = attempt+1, old.Version
 		if old.Version >= c.Last() {
 			return old, false, nil
 		}
@@ -57,6 +72,23 @@ func (p *Projection[V, E]) Handle(ctx context.Context, c Commit) error {
 		}
 		return view, true, err
 	})
+	if err == nil && p.Logger != nil {
+		p.note(ctx, &c, attempt, before, time.Since(start))
+	}
+	return err
+}
+
+// note logs what a commit did to its view, which had the given version before.
+func (p *Projection[V, E]) note(ctx context.Context, c *Commit, attempt int, before uint64, took time.Duration) {
+	level, outcome, missed := slog.LevelDebug, "applied", uint64(0)
+	switch {
+	case before >= c.Last():
+		outcome = "duplicate"
+	case before+1 < c.Version:
+		level, outcome, missed = slog.LevelInfo, "healed", c.Version-before-1
+	}
+	note(ctx, p.Logger, level, "projected", c,
+		slog.String("outcome", outcome), slog.Uint64("missed", missed), slog.Int("attempt", attempt), millis(took))
 }
 
 // put reads a view, lets next compute the one to follow, and writes that, if there

@@ -742,7 +742,7 @@ func TestLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tap := newTap()
 		j := tap.journal()
-		j.Logger = slog.New(slog.NewTextHandler(&log, nil))
+		j.Logger = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 		ctx := es.WithMeta(t.Context(), meta("k", "secret"))
 		n := 0
 		for _, op := range []string{"append", "publish", "settle", "revoke"} {
@@ -769,12 +769,17 @@ func TestLog(t *testing.T) {
 	if strings.Contains(log.String(), "secret") {
 		t.Error("what was said is in the log")
 	}
-	for _, msg := range []string{"commit outcome unknown", "commit publication unknown", "commit revoked", "commit not settled", "commit finished for its author", "write sent again"} {
+	for _, msg := range []string{
+		"msg=commit ", "outcome=accepted", "outcome=unknown", "outcome=pending", "outcome=refused", "commit finished for its author", "write sent again", "relayed",
+	} {
 		if !strings.Contains(log.String(), msg) {
 			t.Errorf("%q is not in the log", msg)
 		}
 	}
 	for line := range strings.Lines(log.String()) {
+		if strings.Contains(line, "msg=relayed ") {
+			continue
+		}
 		if !strings.Contains(line, "stream=counter/1 version=") || !strings.Contains(line, " commit=") {
 			t.Errorf("a line without its place: %s", line)
 		}

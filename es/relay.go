@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"time"
 )
 
 const (
@@ -32,8 +34,9 @@ func (j *Journal) Relay(ctx context.Context) (n int, err error) {
 	if j.Publisher == nil {
 		return 0, fmt.Errorf("relay: %w: the journal has no publisher", ErrInvalid)
 	}
+	start := time.Now()
 	var failed []error
-	silent, more := 0, 0
+	silent, left := 0, 0
 	for c, err := range j.Store.Pending(ctx, j.now().Add(-j.grace())) {
 		if err != nil {
 			failed = append(failed, fmt.Errorf("relay: %w", err))
@@ -46,18 +49,27 @@ func (j *Journal) Relay(ctx context.Context) (n int, err error) {
 		case err != nil && !errors.Is(err, ErrRefused):
 			silent++
 		}
-		switch {
-		case err != nil && len(failed) < maxRelayErrors:
-			failed = append(failed, err)
-		case err != nil:
-			more++
+		if err != nil {
+			if left++; left <= maxRelayErrors {
+				failed = append(failed, err)
+			}
 		}
 		if silent == maxSilent || ctx.Err() != nil {
 			break
 		}
 	}
-	if more > 0 {
+	if more := left - maxRelayErrors; more > 0 {
 		failed = append(failed, fmt.Errorf("relay: %d more commits could not be finished", more))
+	}
+	if j.Logger != nil {
+		level := slog.LevelDebug
+		switch {
+		case len(failed) > 0:
+			level = slog.LevelWarn
+		case n > 0:
+			level = slog.LevelInfo
+		}
+		j.Logger.LogAttrs(ctx, level, "relayed", slog.Int("finished", n), slog.Int("left", left), millis(time.Since(start)))
 	}
 	return n, errors.Join(failed...)
 }

@@ -37,8 +37,10 @@ type Consumer struct {
 
 	// Logger gets a record for each group that was not handled to its end; nil means
 	// none. The record has the message, its group and its stream, why it was not
-	// handled, and how many messages behind it were returned unhandled. No body, event
-	// data or metadata is in it, unless the handler's error quotes them.
+	// handled, and how many messages behind it were returned unhandled. Another sums up
+	// the batch: at the level of debugging if all is well. Names and keys are stable;
+	// docs/operations.md lists them. No body, event data or metadata is in a record, unless
+	// the handler's error quotes them.
 	Logger *slog.Logger
 }
 
@@ -76,6 +78,7 @@ func (c *Consumer) HandleSQS(ctx context.Context, e events.SQSEvent) (events.SQS
 	if err := c.validate(e); err != nil {
 		return events.SQSEventResponse{}, fmt.Errorf("consume: %w", err)
 	}
+	start := time.Now()
 	if end, ok := ctx.Deadline(); ok {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithDeadline(ctx, end.Add(-cmp.Or(c.Reserve, defaultReserve)))
@@ -102,6 +105,14 @@ func (c *Consumer) HandleSQS(ctx context.Context, e events.SQSEvent) (events.SQS
 			returned[d.MessageId] = true
 			failures = append(failures, events.SQSBatchItemFailure{ItemIdentifier: d.MessageId})
 		}
+	}
+	if c.Logger != nil {
+		level := slog.LevelDebug
+		if len(failures) > 0 {
+			level = slog.LevelInfo // why, was said of each group
+		}
+		c.Logger.LogAttrs(ctx, level, "batch", slog.Int("messages", len(e.Records)), slog.Int("failed", len(failures)),
+			slog.Float64("ms", float64(time.Since(start).Microseconds())/1000))
 	}
 	return events.SQSEventResponse{BatchItemFailures: failures}, nil
 }
@@ -194,20 +205,20 @@ func (c *Consumer) handle(ctx context.Context, group []*delivery) {
 
 // deliver hands a message over. Behind it there are so many others in its group.
 func (c *Consumer) deliver(ctx context.Context, d *delivery, behind int) {
-	why, err := "handler failed", errors.New("it ended its goroutine")
+	outcome, err := "failed", errors.New("it ended its goroutine")
 	var stack []byte
 	defer func() {
 		if p := recover(); p != nil {
-			why, err, stack = "handler panicked", panicked(p), debug.Stack()
+			outcome, err, stack = "panicked", panicked(p), debug.Stack()
 		}
 		if d.done = err == nil; !d.done {
-			c.log(ctx, why, d, behind, err, stack)
+			c.log(ctx, outcome, d, behind, err, stack)
 		}
 	}()
 	if d.malformed != nil {
-		why, err = "message malformed", d.malformed
+		outcome, err = "malformed", d.malformed
 	} else if ended := ctx.Err(); ended != nil {
-		why, err = "message not begun", ended
+		outcome, err = "not begun", ended
 	} else {
 		err = c.Handle(ctx, d.commit)
 	}
@@ -226,7 +237,7 @@ func panicked(p any) error {
 	}
 }
 
-func (c *Consumer) log(ctx context.Context, why string, d *delivery, behind int, err error, stack []byte) {
+func (c *Consumer) log(ctx context.Context, outcome string, d *delivery, behind int, err error, stack []byte) {
 	if c.Logger == nil {
 		return
 	}
@@ -235,6 +246,7 @@ func (c *Consumer) log(ctx context.Context, why string, d *delivery, behind int,
 		level = slog.LevelError
 	}
 	attrs := []slog.Attr{
+		slog.String("outcome", outcome),
 		slog.String("message", d.MessageId),
 		slog.String("group", d.Attributes["MessageGroupId"]),
 		slog.String("received", d.Attributes["ApproximateReceiveCount"]),
@@ -249,5 +261,5 @@ func (c *Consumer) log(ctx context.Context, why string, d *delivery, behind int,
 	if stack != nil {
 		attrs = append(attrs, slog.String("stack", string(stack)))
 	}
-	c.Logger.LogAttrs(ctx, level, why, attrs...)
+	c.Logger.LogAttrs(ctx, level, "message not handled", attrs...)
 }

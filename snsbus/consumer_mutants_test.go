@@ -345,6 +345,13 @@ func consumerMutants() []consumerMutant {
 			}},
 		{"nothing is logged", "why a group stopped is in the log, once",
 			spoilLog(func(slog.Handler, events.SQSEvent, slog.Record) error { return nil })},
+		{"a batch is not summed up", "why a group stopped is in the log, once",
+			spoilLog(func(log slog.Handler, _ events.SQSEvent, r slog.Record) error {
+				if r.Message == "batch" {
+					return nil
+				}
+				return log.Handle(context.Background(), r)
+			})},
 		{"a record for each message that is returned", "why a group stopped is in the log, once",
 			spoilLog(func(log slog.Handler, _ events.SQSEvent, r slog.Record) error {
 				n := int64(1)

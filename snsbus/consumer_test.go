@@ -381,20 +381,23 @@ func reasonLogged(ctx context.Context, handle handleSQS) error {
 	}
 	for _, r := range logged.all {
 		want := map[string]string{
-			"message": "m4", "group": "test-b", "received": "5", "stream": "test/b", "version": "2", "commit": "b@2",
+			"outcome": "failed", "message": "m4", "group": "test-b", "received": "5", "stream": "test/b", "version": "2", "commit": "b@2",
 			"error": "deep down: " + errHandler.Error(), "unhandled": "2",
 		}
-		what, level := "handler failed", slog.LevelWarn
+		level := slog.LevelWarn
 		if r.attrs["message"] == "m1" {
-			what, level = "message malformed", slog.LevelError
-			want = map[string]string{"message": "m1", "group": "test-a", "received": "1", "error": r.attrs["error"], "unhandled": "1"}
+			level = slog.LevelError
+			want = map[string]string{"outcome": "malformed", "message": "m1", "group": "test-a", "received": "1", "error": r.attrs["error"], "unhandled": "1"}
 			if r.attrs["error"] == "" {
 				return fmt.Errorf("the record does not say what is wrong: %v", r)
 			}
 		}
-		if r.message != what || r.level != level || !reflect.DeepEqual(r.attrs, want) {
-			return fmt.Errorf("the record is %v, not %s %v", r, what, want)
+		if r.message != "message not handled" || r.level != level || !reflect.DeepEqual(r.attrs, want) {
+			return fmt.Errorf("the record is %v, not %v", r, want)
 		}
+	}
+	if err := logged.sum(slog.LevelInfo, "6", "5"); err != nil {
+		return err
 	}
 
 	// Time that has passed is a reason for each group.
@@ -408,16 +411,19 @@ func reasonLogged(ctx context.Context, handle handleSQS) error {
 	if err != nil {
 		return err
 	}
-	if r.message != "message not begun" || r.attrs["message"] != "m1" || r.attrs["error"] != context.Canceled.Error() || r.attrs["unhandled"] != "2" {
+	if r.attrs["outcome"] != "not begun" || r.attrs["message"] != "m1" || r.attrs["error"] != context.Canceled.Error() || r.attrs["unhandled"] != "2" {
 		return fmt.Errorf("a cancelled context is logged as %v", r)
 	}
+	if err := logged.sum(slog.LevelInfo, "3", "3"); err != nil {
+		return err
+	}
 
-	// What goes well is not worth a word.
+	// What goes well is not worth a word, unless one asks for it.
 	logged.all = nil
 	if _, err := handle(ctx, c, batch(consumerCommit("a", 1), consumerCommit("a", 1))); err != nil || len(logged.all) != 0 {
 		return fmt.Errorf("success is logged: %v (%v)", logged.all, err)
 	}
-	return nil
+	return logged.sum(slog.LevelDebug, "2", "0")
 }
 
 // contentNotLogged puts a name and a number into the places of a message where values
@@ -816,8 +822,9 @@ func firstError(errs ...error) error {
 
 // records is a log.
 type records struct {
-	mu  sync.Mutex
-	all []logRecord
+	mu      sync.Mutex
+	all     []logRecord // of messages
+	batches []logRecord
 }
 
 type logRecord struct {
@@ -833,7 +840,23 @@ func (l *records) Handle(_ context.Context, r slog.Record) error {
 	defer l.mu.Unlock()
 	attrs := make(map[string]string)
 	r.Attrs(func(a slog.Attr) bool { attrs[a.Key] = a.Value.String(); return true })
+	if r.Message == "batch" {
+		l.batches = append(l.batches, logRecord{r.Level, r.Message, attrs})
+		return nil
+	}
 	l.all = append(l.all, logRecord{r.Level, r.Message, attrs})
+	return nil
+}
+
+// sum checks the one record of a batch since the last call.
+func (l *records) sum(level slog.Level, messages, failed string) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	got := l.batches
+	l.batches = nil
+	if len(got) != 1 || got[0].level != level || got[0].attrs["messages"] != messages || got[0].attrs["failed"] != failed || got[0].attrs["ms"] == "" {
+		return fmt.Errorf("the batch is summed up as %v, not as %s messages of which %s failed, as %v", got, messages, failed, level)
+	}
 	return nil
 }
 

@@ -104,7 +104,7 @@ func (w *world) run(ctx context.Context, args ...string) (code int, stdout, stde
 		now: func() time.Time { return noon },
 		open: func(context.Context, *tool, ...string) (*system, error) {
 			logger := slog.New(slog.NewTextHandler(&err, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
-				if a.Key == slog.TimeKey {
+				if a.Key == slog.TimeKey || a.Key == "ms" {
 					return slog.Attr{}
 				}
 				return a

@@ -75,7 +75,7 @@ func assemble(ctx context.Context, getenv func(string) string, stderr io.Writer)
 		},
 	})
 	queue := snsbus.Consumer{Handle: s.Handle, Logger: logger}
-	return &function{api: s.Handler(), queue: queue.HandleSQS, relay: s.Journal.Relay, logger: logger}, nil
+	return &function{api: s.Handler(), queue: queue.HandleSQS, relay: s.Journal.Relay}, nil
 }
 
 // newHTTPClient returns the client of all requests to AWS. The SDK's own has no time-out for a

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/http"
 
 	"github.com/aws/aws-lambda-go/events"
@@ -16,10 +15,9 @@ var errUnknown = errors.New("an event of unknown kind: neither an HTTP request, 
 
 // function is the Lambda function, a [lambda.Handler]. It is safe for concurrent use.
 type function struct {
-	api    http.Handler
-	queue  func(context.Context, events.SQSEvent) (events.SQSEventResponse, error)
-	relay  func(context.Context) (int, error)
-	logger *slog.Logger
+	api   http.Handler
+	queue func(context.Context, events.SQSEvent) (events.SQSEventResponse, error)
+	relay func(context.Context) (int, error)
 }
 
 // Invoke handles one event and returns the answer that its sender expects. It keeps no part of
@@ -45,7 +43,8 @@ func (f *function) handle(ctx context.Context, payload []byte) (any, error) {
 	case queue:
 		return invoke(payload, func(e events.SQSEvent) (any, error) { return f.queue(ctx, e) })
 	default:
-		return nil, f.finish(ctx)
+		_, err := f.relay(ctx) // crashed commits are finished; how many, the journal logs
+		return nil, err
 	}
 }
 
@@ -55,13 +54,6 @@ func invoke[E any](payload []byte, handle func(E) (any, error)) (any, error) {
 		return nil, err
 	}
 	return handle(e)
-}
-
-// finish is what happens on schedule: crashed commits are finished.
-func (f *function) finish(ctx context.Context) error {
-	n, err := f.relay(ctx)
-	f.logger.LogAttrs(ctx, slog.LevelInfo, "relayed", slog.Int("settled", n))
-	return err
 }
 
 // kind is what an event is.

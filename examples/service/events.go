@@ -30,10 +30,10 @@ func (s *Service) Project(ctx context.Context, c es.Commit) error {
 func (s *Service) Projections() (*es.Projection[org.View, org.Event], *es.Projection[otp.View, otp.Event]) {
 	return &es.Projection[org.View, org.Event]{
 			Category: org.Aggregate.Category, Events: org.Aggregate.Events, Fold: org.FoldView,
-			Views: s.OrgViews, Store: s.Journal.Store,
+			Views: s.OrgViews, Store: s.Journal.Store, Logger: s.Logger,
 		}, &es.Projection[otp.View, otp.Event]{
 			Category: otp.Aggregate.Category, Events: otp.Aggregate.Events, Fold: otp.FoldView,
-			Views: s.OTPViews, Store: s.Journal.Store,
+			Views: s.OTPViews, Store: s.Journal.Store, Logger: s.Logger,
 		}
 }
 

@@ -40,8 +40,9 @@ type Service struct {
 	Tokens   Tokens
 	Sender   Sender
 
-	// Logger gets every answer of 500 and above, and every code that could not be
-	// sent; nil means none. No address, code, challenge or token is logged.
+	// Logger gets every answer of 500 and above, every code that could not be
+	// sent, and what the projections log; nil means none. No address, code,
+	// challenge or token is logged.
 	Logger *slog.Logger
 
 	// Now is the clock; nil means time.Now. It should be that of the journal.
