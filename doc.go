@@ -67,8 +67,10 @@
 //
 // # Further
 //
-// The documentation of package es has the words and the promises in full, and
-// docs/design.md has the commit protocol with the reason for each of its rules.
+// docs/tutorial.md goes from an empty folder to a service of your own. The
+// documentation of package es has the words and the promises in full, docs/protocol.md
+// explains the commit protocol path by path and how it is proved, and docs/design.md
+// has the reason for each of its rules.
 //
 // [Journal]: https://pkg.go.dev/github.com/leftfold/leftfold/es#Journal
 package leftfold

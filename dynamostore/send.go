@@ -12,9 +12,10 @@ import (
 	"github.com/leftfold/leftfold/internal/attempt"
 )
 
-// Client is what is needed of a *dynamodb.Client. Every request switches the retries of
-// the SDK off and makes attempts of its own: the SDK hides a write that timed out
-// behind the answer to a later one.
+// Client is what is needed of a *dynamodb.Client: GetItem, PutItem, UpdateItem and
+// Query, and Scan for [Store.Streams] alone. Every request switches the retries of the
+// SDK off and makes attempts of its own: the SDK hides a write that timed out behind the
+// answer to a later one.
 type Client interface {
 	GetItem(context.Context, *dynamodb.GetItemInput, ...func(*dynamodb.Options)) (*dynamodb.GetItemOutput, error)
 	PutItem(context.Context, *dynamodb.PutItemInput, ...func(*dynamodb.Options)) (*dynamodb.PutItemOutput, error)

@@ -29,7 +29,7 @@ type Aggregate[S, E any] struct {
 	// LatestOnly makes a command see the newest commit alone: the fold starts
 	// from the zero state at its first event. For aggregates whose every commit
 	// says the whole state, or whose decisions only ask whether the stream
-	// exists.
+	// exists. It excludes Snapshots: with both, every use fails with [ErrInvalid].
 	LatestOnly bool
 
 	// Snapshots, if they have a schema, make the cost of a command independent

@@ -71,5 +71,6 @@
 // broker refuses for certain, its author revokes it, and the slot remembers only its
 // ID. If the answer is unknown, it stays pending, and is published for sure by
 // whoever meets it: that one claims it first, after which it cannot be revoked.
-// docs/protocol.md explains the protocol, and how it is proved.
+// docs/protocol.md explains the protocol, and how it is proved; docs/tutorial.md
+// begins with an empty folder.
 package es

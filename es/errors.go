@@ -21,7 +21,8 @@ var (
 	ErrRefused = errors.New("refused")
 
 	// ErrInvalid: the input is malformed: a stream name, a commit, a command
-	// name, metadata, or a journal without a store. Trying again is useless.
+	// name, metadata, an aggregate without a fold or a codec, or a journal without
+	// a store. Trying again is useless.
 	ErrInvalid = errors.New("invalid")
 
 	// ErrUnknownEvent: an event is not in the codec's table. It comes inside an

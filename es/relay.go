@@ -26,7 +26,8 @@ const (
 // A commit that is refused does not stop the others. Relay gives up when 10 in a
 // row get no answer, or the context ends. The error joins a [*BlockedError] for each
 // of the first 10 commits that could not be finished; it wraps errors.ErrUnsupported
-// if the store cannot list pending commits.
+// if the store cannot list pending commits, and [ErrInvalid] if the journal has no
+// publisher, which leaves nothing pending.
 func (j *Journal) Relay(ctx context.Context) (n int, err error) {
 	if err := j.validate(); err != nil {
 		return 0, err

@@ -15,9 +15,9 @@ type View[V any] struct {
 //   - Get returns the last document that was put, or the zero View and no error
 //     where none was. It may return an older one if it reads from a replica, but
 //     never a mixture.
-//   - Put stores the document if the version of the stored one is old, or if there
-//     is none and old is 0. Otherwise it changes nothing and fails with an error
-//     that wraps [ErrConflict]. No version overwrites another unseen.
+//   - Put stores the document if the stored one has the version that the argument old
+//     names, or if there is none and old is 0. Otherwise it changes nothing and fails
+//     with an error that wraps [ErrConflict]. No version overwrites another unseen.
 //   - Put does not demand that versions rise: [Projection.Rebuild] puts a document in the place
 //     of one with the same version. A version of 0 is refused with [ErrInvalid].
 //   - An error other than a conflict leaves open whether the document was stored. A
@@ -26,6 +26,9 @@ type View[V any] struct {
 //   - Documents are values: nothing that is put in or got out aliases the database.
 //   - Both are safe for concurrent use and obey the context.
 type Views[V any] interface {
+	// Get returns the view of a stream.
 	Get(ctx context.Context, stream StreamID) (View[V], error)
+
+	// Put replaces the view of version old by v.
 	Put(ctx context.Context, stream StreamID, v View[V], old uint64) error
 }

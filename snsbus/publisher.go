@@ -21,9 +21,9 @@ import (
 	"github.com/leftfold/leftfold/internal/attempt"
 )
 
-// Client is what is needed of an *sns.Client. Every request switches the retries of the
-// SDK off and makes attempts of its own: the SDK hides a publish that timed out behind
-// the answer to a later one.
+// Client is what is needed of an *sns.Client: Publish. Every request switches the
+// retries of the SDK off and makes attempts of its own: the SDK hides a publish that
+// timed out behind the answer to a later one.
 type Client interface {
 	Publish(context.Context, *sns.PublishInput, ...func(*sns.Options)) (*sns.PublishOutput, error)
 }

@@ -25,4 +25,15 @@
 //
 //	faulty := estest.Faulty{Plan: estest.On(estest.Append, 1, estest.LoseAfter)}
 //	journal := &es.Journal{Store: faulty.Store(&memory.Store{})}
+//
+// [Explorer] goes through all of them: it runs several processes on one store and one
+// broker, in every order of their calls and with every fault at each, and checks each
+// end. What else they share takes part by [Step].
+//
+//	explorer := estest.Explorer{New: newStoreAndBroker, Processes: processes, Faults: 1, Check: check}
+//	synctest.Test(t, func(t *testing.T) {
+//		if _, err := explorer.Run(t.Context()); err != nil {
+//			t.Fatal(err)
+//		}
+//	})
 package estest

@@ -1,6 +1,13 @@
 // Package attempt sends requests to AWS with retries of its own, in place of those of the
 // SDK, which hide an attempt that may have had an effect behind the answer to a later
 // one. It knows of every attempt that failed whether it certainly had no effect.
+//
+//	certain, err := policy.Try(ctx, func(ctx context.Context, way *attempt.Way) error {
+//		_, err := client.Publish(ctx, in, func(o *sns.Options) {
+//			o.Retryer, o.HTTPClient = aws.NopRetryer{}, way.Through(o.HTTPClient)
+//		})
+//		return err
+//	})
 package attempt
 
 import (
@@ -96,7 +103,8 @@ func (p *Policy) attempt(ctx context.Context, timeout time.Duration, send func(c
 // Way is how far one attempt came.
 type Way struct{ begun, sent, traced, connected atomic.Bool }
 
-// Client is what the options of every service's client have as HTTPClient.
+// Client is what the options of every service's client have as HTTPClient: Do sends a
+// request.
 type Client interface {
 	Do(*http.Request) (*http.Response, error)
 }
