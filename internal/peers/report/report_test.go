@@ -45,6 +45,7 @@ func TestTables(t *testing.T) {
 		{timeTable, byClock, "| replay, 10 org events | – | – |"},
 		{allocTable, byClock, "| an event, replay of 1 000 org events | 8 | 8 | – |"},
 		{parallelTable, byClock, "| – | 1.70 | – |"},
+		{parallelTable, byCPU, "| – | – | – | – | – | – | – |\n\n–: it takes"},
 		{keptTable, byClock, "| org, an event a command | – | 276 | – |"},
 		{commandTable, byClock, "| leftfold | 1.70 µs | 5.00 µs | – |"},
 		{goalTable, byClock, "| replay, 1 000 org events, to the loop | at most 1.05 | 1.04 | met |"},
