@@ -134,11 +134,11 @@ func (b *browser) hears(section, text string) {
 		chromedp.WithPollingTimeout(0)))
 }
 
-// marks waits until the fold's source is marked where it says something.
+// marks waits until the fold's source is marked where it says something, and nowhere else.
 func (b *browser) marks(text string) {
 	b.t.Helper()
 	in(b, fmt.Sprintf("the fold should be marked at %q", text), chromedp.Poll[bool](
-		fmt.Sprintf(`[...document.querySelectorAll('.fold mark')].map((e) => e.textContent).join(' ').replace(/\s+/g, ' ').includes(%q)`, text),
+		fmt.Sprintf(`[...document.querySelectorAll('.fold mark')].map((e) => e.textContent).join(' ').replace(/\s+/g, ' ').trim() === %q`, text),
 		chromedp.WithPollingTimeout(0)))
 }
 

@@ -202,8 +202,9 @@ func TestFeedOutlivesTimeouts(t *testing.T) {
 	r.throw("broker", "slow")
 	done := make(chan int)
 	go func() { done <- r.count("a") }()
-	follow(t, server, "", step("settle", 1)) // after 0.7 s
+	all := follow(t, server, "", step("settle", 1)) // after 0.7 s
 	is.Equal(<-done, 200)
+	is.True(!slices.ContainsFunc(all[1:], func(e received) bool { return e.kind == "hello" })) // it began once
 }
 
 // A feed ends with its console, so that the server can stop, and does not take any number of pages.

@@ -135,7 +135,6 @@ func (c *Console) serveFeed(w http.ResponseWriter, r *http.Request) {
 	}
 	defer f.leave()
 	out := http.NewResponseController(w)
-	_ = out.SetReadDeadline(time.Time{}) // the server's would end the request
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("Cache-Control", "no-store")
 	_, _ = fmt.Fprint(w, "retry: 1000\n\n")
