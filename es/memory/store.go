@@ -46,7 +46,7 @@ var (
 // added to, so readers need the lock for a moment and no longer.
 type stream struct {
 	mu      sync.RWMutex
-	settled []es.Commit
+	settled []record
 	tip     *es.Commit // the slot behind them: pending, claimed or a marker; nil if unused
 }
 
@@ -55,28 +55,23 @@ func (s *stream) next() uint64 {
 	if len(s.settled) == 0 {
 		return 1
 	}
-	return s.settled[len(s.settled)-1].Last() + 1
+	return s.settled[len(s.settled)-1].last() + 1
 }
 
 // slot returns what is in a slot, nil if it is unused.
-func (s *stream) slot(version uint64) *es.Commit {
+func (s *stream) slot(id es.StreamID, version uint64) *es.Commit {
 	if s.tip != nil && s.tip.Version == version {
 		return s.tip
 	}
 	if i, found := find(s.settled, version); found {
-		return &s.settled[i]
+		c := (&reader{stream: id}).commit(&s.settled[i])
+		return &c
 	}
 	return nil
 }
 
-// find returns the index of the first commit at a version or behind it, and whether
-// it is at it.
-func find(commits []es.Commit, version uint64) (int, bool) {
-	return slices.BinarySearchFunc(commits, version, func(c es.Commit, v uint64) int { return cmp.Compare(c.Version, v) })
-}
-
 // read returns the slots as they are now.
-func (s *stream) read() ([]es.Commit, *es.Commit) {
+func (s *stream) read() ([]record, *es.Commit) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return s.settled, s.tip
@@ -110,7 +105,7 @@ func (s *Store) open(id es.StreamID) *stream {
 // put stores a commit in the slot behind the settled ones. The stream is locked.
 func (s *Store) put(st *stream, c es.Commit) {
 	if c.Status == es.Settled {
-		st.settled, st.tip = append(st.settled, c), nil
+		st.settled, st.tip = append(st.settled, newRecord(&c)), nil
 	} else {
 		st.tip = &c
 	}
@@ -137,11 +132,13 @@ func (s *Store) Append(ctx context.Context, c es.Commit) error {
 	if c.Status != es.Pending && c.Status != es.Settled {
 		return fmt.Errorf("append %s@%d: %w: %w: a new commit is pending or settled, not %v", c.Stream, c.Version, es.ErrRefused, es.ErrInvalid, c.Status)
 	}
-	c = taken(c)
+	if c.Status == es.Pending {
+		c = taken(c) // it is kept as it is
+	}
 	st := s.open(c.Stream)
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	slot, next := st.slot(c.Version), st.next()
+	slot, next := st.slot(c.Stream, c.Version), st.next()
 	switch {
 	case slot != nil && slot.ID == c.ID && slot.Status != es.Revoked:
 		return nil // it was stored before
@@ -213,7 +210,7 @@ func (s *Store) write(ctx context.Context, op string, c es.Commit, change func(s
 	}
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	return change(st, st.slot(c.Version))
+	return change(st, st.slot(c.Stream, c.Version))
 }
 
 // conflict says what is in the slot that a write found in the wrong state.
@@ -226,38 +223,16 @@ func conflict(op string, c es.Commit, slot *es.Commit) error {
 
 // Load is that of [es.Store].
 func (s *Store) Load(ctx context.Context, id es.StreamID, after uint64) iter.Seq2[es.Commit, error] {
-	return s.sequence(ctx, id, func(settled []es.Commit, tip *es.Commit, yield func(*es.Commit) bool) {
-		first := 0
-		if after > 0 {
-			first, _ = find(settled, after+1)
-		}
-		for i := range settled[first:] {
-			if !yield(&settled[first+i]) {
-				return
-			}
-		}
-		if tip != nil && tip.Version > after {
-			yield(tip)
-		}
-	})
+	return s.sequence(ctx, id, after, false)
 }
 
 // LoadBack is that of [es.Store]. The hint makes no difference.
 func (s *Store) LoadBack(ctx context.Context, id es.StreamID, _ int) iter.Seq2[es.Commit, error] {
-	return s.sequence(ctx, id, func(settled []es.Commit, tip *es.Commit, yield func(*es.Commit) bool) {
-		if tip != nil && !yield(tip) {
-			return
-		}
-		for i := range slices.Backward(settled) {
-			if !yield(&settled[i]) {
-				return
-			}
-		}
-	})
+	return s.sequence(ctx, id, 0, true)
 }
 
-// sequence gives out copies of what walk yields, for as long as the context lasts.
-func (s *Store) sequence(ctx context.Context, id es.StreamID, walk func([]es.Commit, *es.Commit, func(*es.Commit) bool)) iter.Seq2[es.Commit, error] {
+// sequence gives out copies of the slots behind a version, for as long as the context lasts.
+func (s *Store) sequence(ctx context.Context, id es.StreamID, after uint64, back bool) iter.Seq2[es.Commit, error] {
 	return func(yield func(es.Commit, error) bool) {
 		if err := ctx.Err(); err != nil {
 			yield(es.Commit{}, fmt.Errorf("load %s: %w", id, err))
@@ -268,14 +243,31 @@ func (s *Store) sequence(ctx context.Context, id es.StreamID, walk func([]es.Com
 			return
 		}
 		settled, tip := st.read()
-		var copies copies
-		walk(settled, tip, func(c *es.Commit) bool {
+		if after > 0 {
+			first, _ := find(settled, after+1)
+			settled = settled[first:]
+		}
+		slots := len(settled)
+		if tip != nil && tip.Version > after {
+			slots++
+		}
+		r := reader{stream: id}
+		for i := range slots {
 			if err := ctx.Err(); err != nil {
 				yield(es.Commit{}, fmt.Errorf("load %s: %w", id, err))
-				return false
+				return
 			}
-			return yield(copies.of(c), nil)
-		})
+			if back {
+				i = slots - 1 - i
+			}
+			if i == len(settled) {
+				if !yield(tip.Clone(), nil) {
+					return
+				}
+			} else if !yield(r.commit(&settled[i]), nil) {
+				return
+			}
+		}
 	}
 }
 
