@@ -68,6 +68,27 @@ func TestAlarmsAreDocumented(t *testing.T) {
 	}
 }
 
+// The tutorial deploys its function with the template of another: what it reads must be set there.
+func TestTutorialEnvironment(t *testing.T) {
+	template, err := os.ReadFile("examples/deploy/template.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	doc, err := os.ReadFile("docs/tutorial.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	reads := regexp.MustCompile(`os\.Getenv\("(\w+)"\)`).FindAllStringSubmatch(string(doc), -1)
+	if len(reads) != 3 {
+		t.Errorf("the function reads %d variables, so the pattern must be wrong", len(reads))
+	}
+	for _, name := range reads {
+		if !strings.Contains(string(template), "\n          "+name[1]+": ") {
+			t.Errorf("the function of the tutorial reads %s, which the template does not set", name[1])
+		}
+	}
+}
+
 // A link within the documentation leads to a file that is there, and to a heading that is in it.
 func TestLinks(t *testing.T) {
 	heading := regexp.MustCompile(`(?m)^#+ (.+)$`)

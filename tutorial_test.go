@@ -22,6 +22,7 @@ import (
 // compares what is printed. It changes two things: the library comes from this checkout and
 // what it needs from the module cache, so that no network is asked; and the port is a free one.
 func TestTutorial(t *testing.T) {
+	t.Parallel() // it mostly waits for the go command
 	for _, tool := range []string{"sh", "curl"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			if os.Getenv("CI") == "true" {
