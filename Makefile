@@ -31,7 +31,8 @@ explore: ## run the protocol through every interleaving, as far as CI goes
 prove: ## the same as far as docs/protocol.md says: a quarter of an hour
 	EXPLORE=all go test -run '^TestExplore$$' -count=1 -timeout=0 -v ./es
 
-# What it finds is kept below the testdata of its package, and is a test from then on.
+# What it finds is kept below the testdata of its package, and is a test from then on; so is what is there already, of inputs that
+# reach far.
 fuzz: ## run each fuzz target for FUZZTIME, 10s by default
 	@set -eu; for file in $$(grep -rlE --include='*_test.go' '^func Fuzz' .); do \
 		for target in $$(sed -nE 's/^func (Fuzz\w+)\(.*/\1/p' "$$file"); do \

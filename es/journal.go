@@ -31,7 +31,7 @@ type Journal struct {
 
 	// Timeout is the time for committing once a command is decided; 0 means 2 s.
 	// Storing and publishing get the first half of it at most, settling or
-	// revoking what is left. Cancelling the caller's context does not shorten
+	// revoking what is left; with no publisher, storing has all of it. Cancelling the caller's context does not shorten
 	// it, but a command whose context ends sooner than that stores nothing.
 	Timeout time.Duration
 
@@ -110,12 +110,12 @@ func (j *Journal) author(ctx context.Context, c Commit) (_ Status, doubt, err er
 	// From here on the outcome must be found out, whatever the caller does.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), j.timeout())
 	defer cancel()
-	half, cancel := context.WithTimeout(ctx, j.timeout()/2)
-	defer cancel()
-
-	c.Status = Pending
-	if j.Publisher == nil {
-		c.Status = Settled
+	half := ctx
+	c.Status = Settled
+	if j.Publisher != nil {
+		c.Status = Pending
+		half, cancel = context.WithTimeout(ctx, j.timeout()/2)
+		defer cancel()
 	}
 	unknown := func(err error) error {
 		return &UnknownError{Stream: c.Stream, Version: c.Version, ID: c.ID, Err: err}
