@@ -101,7 +101,7 @@ func (t tally) String() string {
 // soak runs one round, with faults for so long.
 func soak(t *testing.T, program string, seed uint64, length time.Duration) (found tally) {
 	const users, orgs, addresses = 6, 10, 2
-	s := start(t, program, settings{timeout: 5 * time.Second, gate: make(chan struct{}, 4)})
+	s := start(t, program, settings{log: "info", timeout: 5 * time.Second, gate: make(chan struct{}, 4)})
 	s.client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}}
 	t.Cleanup(s.client.CloseIdleConnections)
 	random := func(n uint64) *mathrand.Rand { return mathrand.New(mathrand.NewPCG(seed, n)) }

@@ -108,6 +108,7 @@ type settings struct {
 	most       int // deliveries of a message; 0 means 100
 	timeout    time.Duration
 	gate       chan struct{}
+	log        string // LOG_LEVEL; "" means debug
 }
 
 func start(t *testing.T, program string, o settings) *system {
@@ -148,12 +149,13 @@ func start(t *testing.T, program string, o settings) *system {
 		env: []string{
 			"EVENT_TABLE=" + events, "VIEW_TABLE=" + views, "TOPIC_ARN=" + *topic.TopicArn, "PUBLIC_URL=" + publicURL,
 			"OTP_KEY=" + base64.StdEncoding.EncodeToString(otpKey), "TOKEN_KEY=" + base64.StdEncoding.EncodeToString(tokenKey),
-			"SENDER=smtp://" + s.mail.addr + "?from=codes@example.com", "LOG_LEVEL=info",
+			"SENDER=smtp://" + s.mail.addr + "?from=codes@example.com", "LOG_LEVEL=" + cmp.Or(o.log, "debug"),
 		},
 	}
 	s.mapping = &mapping{client: e.sqs, queue: queue, invoke: s.invoke, wrong: func(err error) { t.Error(err) }}
 	t.Cleanup(func() {
 		s.stop()
+		s.searchLogs()
 		if t.Failed() {
 			logged := strings.SplitAfter(s.String(), "\n")
 			t.Logf("what the function logged last:\n%s", strings.Join(logged[max(0, len(logged)-100):], ""))
@@ -217,6 +219,35 @@ func (s *system) consume(pollers int) (stop func()) {
 	stop = func() { cancel(); wg.Wait() }
 	s.t.Cleanup(stop)
 	return stop
+}
+
+// searchLogs looks for what must not be in any log line.
+func (s *system) searchLogs() {
+	s.t.Helper()
+	// Fractions of a second could look like a code.
+	logged := regexp.MustCompile(`"time":"[^"]*"`).ReplaceAllString(s.String(), "")
+	secrets := []string{"Bearer", "eyJ", "Berlin", "@example.com"} // a header, the beginning of each token, a profile, addresses
+	for _, key := range [][]byte{otpKey, tokenKey} {
+		secrets = append(secrets, string(key), base64.StdEncoding.EncodeToString(key))
+	}
+	s.mail.mu.Lock()
+	defer s.mail.mu.Unlock()
+	if len(s.mail.codes) > 0 && !strings.Contains(logged, `"msg":"`) {
+		s.t.Errorf("nothing to search: %s", logged)
+	}
+	for address, codes := range s.mail.codes {
+		secrets = append(secrets, address)
+		for _, code := range codes {
+			if line := regexp.MustCompile(`.*\b` + code + `\b.*`).FindString(logged); line != "" {
+				s.t.Errorf("the code %s is in the logs: %s", code, line)
+			}
+		}
+	}
+	for _, secret := range secrets {
+		if i := strings.Index(logged, secret); i >= 0 {
+			s.t.Errorf("%q is in the logs: %s", secret, logged[max(0, i-200):min(len(logged), i+200)])
+		}
+	}
 }
 
 // schedule invokes the function as EventBridge does.

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -17,8 +18,8 @@ import (
 	"github.com/leftfold/leftfold/examples/service"
 )
 
-// A run with everything in it, faults as well; then all that was stored, published, logged and
-// answered is searched for what must not be there.
+// A run with everything in it, faults as well, and all loggers at the level of debugging; then all
+// that was stored, published, logged and answered is searched for what must not be there.
 func TestSecretsStayWhereTheyBelong(t *testing.T) {
 	t.Parallel()
 	sys := start(t)
@@ -28,29 +29,56 @@ func TestSecretsStayWhereTheyBelong(t *testing.T) {
 		answers[what] += fmt.Sprint(r.header, r.body)
 		return r
 	}
+	const key, junk = "key-Qx7-", "junk-Vw9+"
+	company := map[string]string{"name": "Zebulon Ltd", "location": "Ouagadougou", "description": "We sell yaks."}
 	challenge, code := sys.requestCode(jane)
 	challenge2, code2 := sys.requestCode(phone)
 	say("query", sys.get("/otp/"+challenge))
-	say("refusal", sys.post("/otp/verify", guess(jane, challenge, wrong(code)), "Idempotency-Key", "1").wants(401))
+	say("refusal", sys.post("/otp/verify", guess(jane, challenge, wrong(code)), "Idempotency-Key", key+"1").wants(401))
 	say("refusal", sys.post("/otp/verify", guess(jane, challenge2, code)).wants(401))
 	say("refusal", sys.get("/otp/"+challenge+"x").wants(404))
 	say("refusal", sys.post("/otp/"+challenge, "").wants(405))
-	token := say("token", sys.post("/otp/verify", guess(jane, challenge, code), "Idempotency-Key", "2").wants(200))
+	token := say("token", sys.post("/otp/verify", guess(jane, challenge, code), "Idempotency-Key", key+"2").wants(200))
 	bearer, id := "Bearer "+token.text("token"), token.text("subject")
-	say("org", sys.post("/orgs", profile("A"), "Authorization", bearer).wants(201))
-	say("refusal", sys.post("/orgs", profile("A"), "Authorization", bearer).wants(409))
+	say("org", sys.post("/orgs", company, "Authorization", bearer, "Idempotency-Key", key+"5").wants(201))
+	say("refusal", sys.post("/orgs", company, "Authorization", bearer).wants(409))
+	say("refusal", sys.put("/orgs/"+id, profile("B"), "Authorization", bearer, "Idempotency-Key", key+"5").wants(422))
+	say("refusal", sys.put("/orgs/"+id, company, "Authorization", bearer, "If-Match", `"7"`).wants(412))
+	// What nobody should send is neither logged nor kept.
+	for name, r := range map[string]request{
+		"a token of nobody":         {method: "POST", path: "/orgs", body: company, header: pairs([]string{"Authorization", "Bearer " + junk})},
+		"a token of another key":    {method: "POST", path: "/orgs", body: company, header: pairs([]string{"Authorization", bearer[:len(bearer)-8] + junk[:8]})},
+		"a password":                {method: "POST", path: "/orgs", body: company, header: pairs([]string{"Authorization", "Basic " + junk})},
+		"no JSON":                   {method: "POST", path: "/otp", body: junk},
+		"another member":            {method: "POST", path: "/otp", body: map[string]string{"channel": junk, "to": junk, "too": junk}},
+		"a member twice":            {method: "POST", path: "/otp", body: `{"to":"` + junk + `","to":"` + jane + `"}`},
+		"a form":                    {method: "POST", path: "/otp", body: "to=" + junk, header: pairs([]string{"Content-Type", "text/" + junk})},
+		"too much":                  {method: "POST", path: "/otp", body: strings.Repeat(junk, 2000)},
+		"a code of letters":         {method: "POST", path: "/otp/verify", body: guess(jane, challenge, junk)},
+		"a challenge of nobody":     {method: "POST", path: "/otp/verify", body: guess(jane, junk, "123456")},
+		"a path":                    {method: "GET", path: "/" + junk + "?q=" + junk},
+		"a name that is none":       {method: "GET", path: "/otp/" + junk},
+		"a key that is none":        {method: "POST", path: "/otp", body: map[string]string{"channel": "email", "to": jane}, header: pairs([]string{"Idempotency-Key", strings.Repeat(junk, 20)})},
+		"a version that is none":    {method: "PUT", path: "/orgs/" + id, body: company, header: pairs([]string{"Authorization", bearer, "If-Match", junk})},
+		"a preference that is none": {method: "GET", path: "/orgs/" + id + "x", header: pairs([]string{"Prefer", "wait=" + junk})},
+		"a profile that is none":    {method: "PUT", path: "/orgs/" + id, body: map[string]string{"name": "", "location": strings.Repeat(junk, 50)}, header: pairs([]string{"Authorization", bearer})},
+	} {
+		if res := say("refusal", sys.send(r)); res.status < 400 || res.status >= 500 {
+			t.Errorf("%s: %d %s", name, res.status, res.body)
+		}
+	}
 	say("org", sys.get("/orgs/"+id+"/history", "Authorization", bearer).wants(200))
 	say("org", sys.get("/orgs/"+id, "Prefer", "wait=5").wants(200))
 
 	for _, fault := range []error{errors.New("time-out"), fmt.Errorf("closed: %w", es.ErrRefused)} {
 		sys.broker.set(func(es.Commit) error { return fault })
-		say("refusal", sys.post("/otp/verify", guess(phone, challenge2, wrong(code2)), "Idempotency-Key", "3"))
+		say("refusal", sys.post("/otp/verify", guess(phone, challenge2, wrong(code2)), "Idempotency-Key", key+"3"))
 		say("refusal", sys.put("/orgs/"+id, profile("B"), "Authorization", bearer))
 		say("refusal", sys.post("/otp/verify", guess(phone, challenge2, code2)))
 	}
 	sys.broker.set(nil)
 	sys.store.fail(nil, errors.New("reset"))
-	say("refusal", sys.post("/otp/verify", guess(phone, challenge2, wrong(code2)), "Idempotency-Key", "4").wants(503))
+	say("refusal", sys.post("/otp/verify", guess(phone, challenge2, wrong(code2)), "Idempotency-Key", key+"4").wants(503))
 	sys.store.fail(nil, nil)
 	sys.outbox.fail(&service.SendError{Reason: otp.Refused, Detail: "mailbox unknown"})
 	sys.post("/otp", map[string]string{"channel": "sms", "to": phone}).wants(202)
@@ -98,6 +126,7 @@ func TestSecretsStayWhereTheyBelong(t *testing.T) {
 		secrets = append(secrets, string(key), hex.EncodeToString(key), base64.StdEncoding.EncodeToString(key))
 	}
 	addresses := []string{jane, phone, "jane", phone[1:]}
+	told := []string{key, junk[:len(junk)-1], bearer}
 	search := func(where, in string, for_ ...string) {
 		t.Helper()
 		for _, secret := range for_ {
@@ -108,9 +137,11 @@ func TestSecretsStayWhereTheyBelong(t *testing.T) {
 	}
 	search("the store", stored.String(), secrets...)
 	search("what was published", published.String(), secrets...)
-	search("the logs", sys.logs.String(), slices.Concat(secrets, addresses)...)
-	search("the names of streams", names.String(), addresses...)
-	search("refusals", answers["refusal"], slices.Concat(secrets, addresses)...)
+	search("the logs", sys.logs.String(), slices.Concat(secrets, addresses, told, slices.Collect(maps.Values(company)), []string{"Bearer", "Basic"})...)
+	search("the store", stored.String(), told...)
+	search("what was published", published.String(), told...)
+	search("the names of streams", names.String(), slices.Concat(addresses, told)...)
+	search("refusals", answers["refusal"], slices.Concat(secrets, addresses, told, slices.Collect(maps.Values(company)))...)
 	search("orgs", answers["org"], slices.Concat(secrets, addresses)...)
 	search("the status of a code", answers["query"], slices.Concat([]string{code, code2, mac2}, addresses)...)
 	search("the answer with the token", answers["token"], slices.Concat([]string{code, mac}, addresses)...)

@@ -56,16 +56,17 @@ func start(t *testing.T) *system {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var bus memory.Bus
+	logs := new(logs)
+	logger := slog.New(slog.NewJSONHandler(logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	bus := memory.Bus{Logger: logger}
 	sys := &system{
 		t: t, codes: codes, clock: new(clock), outbox: new(outbox),
-		store: &store{Store: new(memory.Store)}, broker: &broker{bus: &bus}, logs: new(logs), views: new(fault), answers: new(fault),
+		store: &store{Store: new(memory.Store)}, broker: &broker{bus: &bus}, logs: logs, views: new(fault), answers: new(fault),
 		client: &http.Client{
 			Transport:     &http.Transport{MaxIdleConnsPerHost: 128},
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 	}
-	logger := slog.New(slog.NewJSONHandler(sys.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	sys.service = &service.Service{
 		Journal: &es.Journal{
 			Store: sys.store, Publisher: sys.broker, Now: sys.clock.Now, Logger: logger,
