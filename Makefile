@@ -16,7 +16,7 @@ PEERS ?=
 # How long make soak runs.
 SOAK ?= 1m
 
-.PHONY: help test explore prove fuzz soak engines lint template cover bench peers bench-peers performance bench-coldstart package ci
+.PHONY: help test explore prove fuzz soak engines lint template cover bench otel peers bench-peers performance bench-coldstart package ci
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' Makefile
@@ -79,6 +79,11 @@ cover: ## fail where too few statements of a package are tested
 bench: ## run every benchmark once, so that none rots
 	go test -run='^$$' -bench=. -benchtime=1x ./...
 
+# A module of its own, so that nobody who imports the library gets OpenTelemetry.
+otel: ## check, vet and test the example with OpenTelemetry
+	cd examples/otel && go mod tidy -diff && go vet ./... && $(STATICCHECK) ./... && $(GOLANGCI_LINT) run ./...
+	cd examples/otel && go test -race ./...
+
 # Without go mod tidy, which would download what all the tests of all the libraries need.
 peers: ## vet and test the module that compares with other libraries, and run each of its benchmarks once
 	cd internal/peers && go vet ./... && $(STATICCHECK) ./... && $(GOLANGCI_LINT) run ./...
@@ -100,4 +105,4 @@ package: ## build dist/function.zip for Lambda on arm64
 		-o "$$tmp/bootstrap" ./examples/lambda; \
 	go run ./internal/zip dist/function.zip "$$tmp/bootstrap"
 
-ci: test explore lint template cover bench peers ## all of it
+ci: test explore lint template cover bench otel peers ## all of it

@@ -224,10 +224,12 @@ func exists(fsys fs.FS, name string) bool {
 	return !errors.Is(err, fs.ErrNotExist)
 }
 
-// tools are modules that only develop the project. They run by exact version, so
-// that whoever imports the library does not get them into the own module graph.
+// tools are modules that only develop the project, and those of examples that are
+// modules of their own. They run by exact version, so that whoever imports the library
+// does not get them into the own module graph.
 var tools = []string{
 	"github.com/golangci/golangci-lint/...",
+	"go.opentelemetry.io/...",
 	"golang.org/x/perf/...",
 	"honnef.co/go/tools/...",
 }
@@ -445,6 +447,7 @@ func TestToolsIn(t *testing.T) {
 	}
 	for _, bad := range []string{
 		"require honnef.co/go/tools v0.8.2 // indirect\n",
+		"require go.opentelemetry.io/otel v1.47.0\n",
 		"require (\n\tgithub.com/golangci/golangci-lint/v2 v2.15.0\n)\n",
 		"require (\n\tgolang.org/x/perf v0.0.0-20260908200009-22c9c6c9d4da\n)\n",
 		"tool golang.org/x/tools/cmd/stringer\n",

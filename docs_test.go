@@ -34,7 +34,7 @@ func TestDocumentedTestsExist(t *testing.T) {
 			t.Fatalf("%s names %d tests, so the pattern must be wrong", name, len(named))
 		}
 		for _, n := range named {
-			dirs := []string{"es", "dynamostore", "snsbus", "examples/lambda"}
+			dirs := []string{".", "es", "dynamostore", "snsbus", "examples/lambda"}
 			if n[1] != "" {
 				dirs = []string{"es/estest"}
 			}

@@ -18,6 +18,7 @@ type still struct{ es.Store }
 func (still) LoadBack(context.Context, es.StreamID, int) iter.Seq2[es.Commit, error] {
 	return func(func(es.Commit, error) bool) {}
 }
+func (still) Units(es.Commit) int                      { return 1 }
 func (still) Append(context.Context, es.Commit) error  { return nil }
 func (still) Settle(context.Context, es.Commit) error  { return nil }
 func (still) Publish(context.Context, es.Commit) error { return nil }

@@ -82,26 +82,32 @@ var _ interface {
 	es.Lister
 } = Store{}
 
+// Append is that of [es.Store].
 func (s Store) Append(ctx context.Context, c es.Commit) error {
 	return call(ctx, s.Tracer, "append", c, s.Store.Append)
 }
 
+// Claim is that of [es.Store].
 func (s Store) Claim(ctx context.Context, c es.Commit) error {
 	return call(ctx, s.Tracer, "claim", c, s.Store.Claim)
 }
 
+// Settle is that of [es.Store].
 func (s Store) Settle(ctx context.Context, c es.Commit) error {
 	return call(ctx, s.Tracer, "settle", c, s.Store.Settle)
 }
 
+// Revoke is that of [es.Store].
 func (s Store) Revoke(ctx context.Context, c es.Commit) error {
 	return call(ctx, s.Tracer, "revoke", c, s.Store.Revoke)
 }
 
+// Load is that of [es.Store].
 func (s Store) Load(ctx context.Context, stream es.StreamID, after uint64) iter.Seq2[es.Commit, error] {
 	return s.read(ctx, "load", stream, func(ctx context.Context) iter.Seq2[es.Commit, error] { return s.Store.Load(ctx, stream, after) })
 }
 
+// LoadBack is that of [es.Store].
 func (s Store) LoadBack(ctx context.Context, stream es.StreamID, hint int) iter.Seq2[es.Commit, error] {
 	return s.read(ctx, "load back", stream, func(ctx context.Context) iter.Seq2[es.Commit, error] { return s.Store.LoadBack(ctx, stream, hint) })
 }
@@ -129,6 +135,7 @@ type Publisher struct {
 	Tracer      trace.Tracer
 }
 
+// Publish is that of [es.Publisher].
 func (p Publisher) Publish(ctx context.Context, c es.Commit) error {
 	return call(ctx, p.Tracer, "publish", c, p.Bus.Publish)
 }
@@ -139,6 +146,7 @@ type Views[V any] struct {
 	Tracer trace.Tracer
 }
 
+// Get is that of [es.Views].
 func (v Views[V]) Get(ctx context.Context, stream es.StreamID) (es.View[V], error) {
 	ctx, span := v.Tracer.Start(ctx, "get view", on(stream))
 	defer span.End()
@@ -146,6 +154,7 @@ func (v Views[V]) Get(ctx context.Context, stream es.StreamID) (es.View[V], erro
 	return view, note(span, err)
 }
 
+// Put is that of [es.Views].
 func (v Views[V]) Put(ctx context.Context, stream es.StreamID, view es.View[V], old uint64) error {
 	ctx, span := v.Tracer.Start(ctx, "put view", on(stream))
 	defer span.End()
@@ -155,6 +164,7 @@ func (v Views[V]) Put(ctx context.Context, stream es.StreamID, view es.View[V], 
 // Log adds the trace to each record, so that a log line leads to its trace.
 type Log struct{ slog.Handler }
 
+// Handle is that of [slog.Handler].
 func (l Log) Handle(ctx context.Context, r slog.Record) error {
 	if s := trace.SpanContextFromContext(ctx); s.IsValid() {
 		r.AddAttrs(slog.String("trace_id", s.TraceID().String()), slog.String("span_id", s.SpanID().String()))
@@ -162,8 +172,10 @@ func (l Log) Handle(ctx context.Context, r slog.Record) error {
 	return l.Handler.Handle(ctx, r)
 }
 
+// WithAttrs is that of [slog.Handler].
 func (l Log) WithAttrs(attrs []slog.Attr) slog.Handler { return Log{l.Handler.WithAttrs(attrs)} }
 
+// WithGroup is that of [slog.Handler].
 func (l Log) WithGroup(name string) slog.Handler { return Log{l.Handler.WithGroup(name)} }
 
 // call has a span around a call that is about one commit.
