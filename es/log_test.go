@@ -45,13 +45,15 @@ func logged(logger *slog.Logger) map[string]func() error {
 	j := &es.Journal{Store: still{}, Publisher: still{}, Logger: logger}
 	a := &es.Aggregate[string, es.Event]{Category: "test", Events: asIs{}, LatestOnly: true, Fold: func(s string, _ es.Event) string { return s }}
 	events := []es.Event{{Type: "test.event"}}
-	decide := func(string) ([]es.Event, error) { return events, nil }
 	p := &es.Projection[string, es.Event]{Category: "test", Events: asIs{}, Fold: a.Fold, Views: still{}, Store: still{}, Logger: logger}
 	c := es.Commit{Stream: es.StreamID{Category: "test", ID: "1"}, Version: 1, ID: "id", Events: events}
 	return map[string]func() error{
-		"Execute": func() error { _, err := es.Execute(ctx, j, a, "1", decide); return err },
-		"Relay":   func() error { _, err := j.Relay(ctx); return err },
-		"Handle":  func() error { return p.Handle(ctx, c) },
+		"Execute": func() error {
+			_, err := es.Execute(ctx, j, a, "1", func(string) ([]es.Event, error) { return events, nil })
+			return err
+		},
+		"Relay":  func() error { _, err := j.Relay(ctx); return err },
+		"Handle": func() error { return p.Handle(ctx, c) },
 	}
 }
 
