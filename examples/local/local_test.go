@@ -221,6 +221,78 @@ func TestEndsWithConsoleOpen(t *testing.T) {
 	is.NoErr(err) // it ended, and did not break
 }
 
+// The console shows what is stored and what callers are told, and nothing that lets anybody in: codes and
+// tokens are in the outbox and in the answer alone. Addresses are in no page but where the event has one, for the sender
+// must know it.
+func TestConsoleShowsNoSecret(t *testing.T) {
+	is := is.New(t)
+	base, _ := serve(t)
+	do := func(method, path, body string, header ...string) map[string]any {
+		t.Helper()
+		req, err := http.NewRequestWithContext(t.Context(), method, base+path, strings.NewReader(body))
+		is.NoErr(err)
+		req.Header.Set("Content-Type", "application/json")
+		for i := 0; i < len(header); i += 2 {
+			req.Header.Set(header[i], header[i+1])
+		}
+		res, err := http.DefaultClient.Do(req)
+		is.NoErr(err)
+		defer res.Body.Close()
+		var answer map[string]any
+		is.NoErr(json.NewDecoder(res.Body).Decode(&answer))
+		is.True(res.StatusCode < 300)
+		return answer
+	}
+	challenge := do("POST", "/otp", `{"channel":"email","to":"jane@example.com"}`)["challenge"].(string)
+	do("GET", "/otp/"+challenge, "", "Prefer", "wait=5", "If-None-Match", `"1"`)
+	sent := do("GET", "/dev/outbox?to=jane@example.com", "")["messages"].([]any)[0].(map[string]any)
+	code := sent["code"].(string)
+	granted := do("POST", "/otp/verify", fmt.Sprintf(`{"to":"jane@example.com","challenge":%q,"code":%q}`, challenge, code), "Idempotency-Key", "key-Qx7")
+	token, subject := granted["token"].(string), granted["subject"].(string)
+	do("POST", "/orgs", `{"name":"Acme","location":"Berlin"}`, "Authorization", "Bearer "+token, "Idempotency-Key", "key-Qx8")
+	do("GET", "/orgs/"+subject, "", "Prefer", "wait=5")
+
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, "GET", base+"/console/feed", nil)
+	is.NoErr(err)
+	res, err := http.DefaultClient.Do(req)
+	is.NoErr(err)
+	defer res.Body.Close()
+	seen := ""
+	for lines := bufio.NewScanner(res.Body); lines.Scan(); {
+		// All that has happened comes first, and the org is the last of it.
+		if seen += lines.Text() + "\n"; strings.Contains(seen, "org.created") && strings.Contains(seen, "Berlin") {
+			break
+		}
+	}
+	streams, err := http.Get(base + "/console/streams")
+	is.NoErr(err)
+	defer streams.Body.Close()
+	list, err := io.ReadAll(streams.Body)
+	is.NoErr(err)
+	seen += string(list)
+	for _, path := range regexp.MustCompile(`(otp|org)/[a-z0-9]+`).FindAllString(seen, -1) {
+		history, err := http.Get(base + "/console/history?stream=" + path)
+		is.NoErr(err)
+		body, err := io.ReadAll(history.Body)
+		is.NoErr(err)
+		is.NoErr(history.Body.Close())
+		seen += string(body)
+	}
+	is.True(strings.Contains(seen, "otp.verified"))
+	// Times have fractions of a second, in which a code could stand by chance.
+	seen = regexp.MustCompile(`T\d\d:\d\d:\d\d\.\d+Z`).ReplaceAllString(seen, "")
+	for what, secret := range map[string]string{
+		"the code": `"` + code, "the code in a text": " " + code, "the token": token, "its signature": token[strings.LastIndex(token, "."):],
+		"the challenge": challenge, "a key": "key-Qx", "an Authorization": "Bearer",
+	} {
+		if strings.Contains(seen, secret) {
+			t.Errorf("the console shows %s", what)
+		}
+	}
+}
+
 // What the console shows as the folds are those that run.
 func TestFolds(t *testing.T) {
 	for file, fold := range map[string]string{"../org/org.go": orgFold, "../otp/otp.go": otpFold} {
