@@ -219,7 +219,7 @@ func profile(t *testing.T, name string) org.Profile {
 }
 
 // requested is a code for an address.
-var requested = otp.Requested{Channel: otp.Email, To: "jane@example.com", At: noon.Add(-time.Hour), ExpiresAt: noon.Add(-50 * time.Minute)}
+var requested = otp.Requested{Channel: otp.Email, Sealed: []byte("only the service can open this"), At: noon.Add(-time.Hour), ExpiresAt: noon.Add(-50 * time.Minute)}
 
 // populated is a world in which all is well.
 func populated(t *testing.T) *world {

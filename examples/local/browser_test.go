@@ -53,16 +53,19 @@ func TestConsole(t *testing.T) {
 	b.sees("check", "0 events in 0 streams")
 }
 
+// visitor is whose address must not be seen.
+const visitor = "zoe@visitors.example"
+
 func visitAct(b *browser, _ string) {
 	b.write("act", "Address", "no address")
 	b.press("act", "Request a code")
 	b.sees("act", "Request a code 422 Unprocessable Entity to ")
 
-	b.write("act", "Address", "jane@example.com")
+	b.write("act", "Address", visitor)
 	b.press("act", "Request a code")
 	b.sees("act", `Request a code 202 Accepted ETag "1", version 1`)
 	b.sees("act", "Your code is ")
-	b.sees("act", "by email to jane@example.com")
+	b.sees("act", "by email to "+visitor)
 	b.press("act", "Verify") // the code is filled in
 	b.sees("act", "Verify the code 200 OK")
 	b.sees("act", "You have a token. Your org is org/")
@@ -127,6 +130,17 @@ func visitTravel(b *browser, _ string) {
 	b.sees("travel", "Version 3 of 3")
 	b.sees("travel", "code.used changed false true")
 	b.marks("case Verified: s.Code.Used = s.Code.Used || e.Request == s.Code.Request")
+
+	// Of the address and the code there is nothing but the message, and the form that the code is filled into.
+	in(b, "back", chromedp.SendKeys(slider, kb.Home))
+	in(b, "forward", chromedp.Click(`button[aria-label="One version forward"]`))
+	b.sees("travel", "state 1 = Fold(state 0, otp.requested)")
+	b.sees("travel", `"sealed"`)
+	is := is.New(b.t)
+	is.Equal(b.places(visitor), []string{"act footer"})
+	code := in(b, "code", chromedp.Value(field("act", "Code")))
+	is.Equal(len(code), 6)
+	is.Equal(b.places(code), []string{"act p", "act input"})
 }
 
 func visitViews(b *browser, base string) {

@@ -142,6 +142,15 @@ func (b *browser) marks(text string) {
 		chromedp.WithPollingTimeout(0)))
 }
 
+// places returns where in the page a text is, seen or not: a section and an element each. Times may
+// have it by chance.
+func (b *browser) places(text string) []string {
+	b.t.Helper()
+	return in(b, "places of a text", chromedp.Evaluate[[]string](fmt.Sprintf(`[...document.querySelectorAll('*')].filter((e) => [
+			...[...e.childNodes].filter((n) => n.nodeType === Node.TEXT_NODE).map((n) => n.data), ...[...e.attributes].map((a) => a.value),
+		].some((s) => s.replace(/\.\d+Z/g, '').includes(%q))).map((e) => (e.closest('section')?.id ?? 'page') + ' ' + e.localName)`, text)))
+}
+
 // press clicks on the button of a section, once that is enabled.
 func (b *browser) press(section, name string) {
 	b.t.Helper()

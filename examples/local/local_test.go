@@ -40,11 +40,17 @@ func serve(t *testing.T) (base, printed string) {
 // start is serve with an environment, and with a way to stop.
 func start(t *testing.T, getenv func(string) string, args ...string) (base, printed string, stop func()) {
 	t.Helper()
+	return startLogging(t, t.Output(), getenv, args...)
+}
+
+// startLogging is start, with the log written to a place of the test's.
+func startLogging(t *testing.T, logs io.Writer, getenv func(string) string, args ...string) (base, printed string, stop func()) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	r, w := io.Pipe()
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		err := run(ctx, append([]string{"-addr", "127.0.0.1:0"}, args...), getenv, w, t.Output())
+		err := run(ctx, append([]string{"-addr", "127.0.0.1:0"}, args...), getenv, w, logs)
 		if err != nil {
 			t.Errorf("the server ended with %v", err)
 		}
@@ -221,12 +227,14 @@ func TestEndsWithConsoleOpen(t *testing.T) {
 	is.NoErr(err) // it ended, and did not break
 }
 
-// The console shows what is stored and what callers are told, and nothing that lets anybody in: codes and
-// tokens are in the outbox and in the answer alone. Addresses are in no page but where the event has one, for the sender
-// must know it.
+// The console shows what is stored and what callers are told, and nothing that lets anybody in or says who it is: codes and
+// tokens are in the outbox and in the answer alone, addresses in the outbox. So it is with the log, at its most talkative.
 func TestConsoleShowsNoSecret(t *testing.T) {
 	is := is.New(t)
-	base, _ := serve(t)
+	logs, err := os.Create(filepath.Join(t.TempDir(), "log"))
+	is.NoErr(err)
+	defer logs.Close()
+	base, printed, stop := startLogging(t, logs, func(name string) string { return map[string]string{"LOG_LEVEL": "debug"}[name] })
 	do := func(method, path, body string, header ...string) map[string]any {
 		t.Helper()
 		req, err := http.NewRequestWithContext(t.Context(), method, base+path, strings.NewReader(body))
@@ -243,11 +251,12 @@ func TestConsoleShowsNoSecret(t *testing.T) {
 		is.True(res.StatusCode < 300)
 		return answer
 	}
-	challenge := do("POST", "/otp", `{"channel":"email","to":"jane@example.com"}`)["challenge"].(string)
+	challenge := do("POST", "/otp", `{"channel":"email","to":"Zoe@visitors.example"}`)["challenge"].(string)
 	do("GET", "/otp/"+challenge, "", "Prefer", "wait=5", "If-None-Match", `"1"`)
-	sent := do("GET", "/dev/outbox?to=jane@example.com", "")["messages"].([]any)[0].(map[string]any)
+	sent := do("GET", "/dev/outbox?to=zoe@visitors.example", "")["messages"].([]any)[0].(map[string]any)
 	code := sent["code"].(string)
-	granted := do("POST", "/otp/verify", fmt.Sprintf(`{"to":"jane@example.com","challenge":%q,"code":%q}`, challenge, code), "Idempotency-Key", "key-Qx7")
+	is.Equal(sent["to"], "zoe@visitors.example") // where a message is read
+	granted := do("POST", "/otp/verify", fmt.Sprintf(`{"to":"zoe@visitors.example","challenge":%q,"code":%q}`, challenge, code), "Idempotency-Key", "key-Qx7")
 	token, subject := granted["token"].(string), granted["subject"].(string)
 	do("POST", "/orgs", `{"name":"Acme","location":"Berlin"}`, "Authorization", "Bearer "+token, "Idempotency-Key", "key-Qx8")
 	do("GET", "/orgs/"+subject, "", "Prefer", "wait=5")
@@ -281,14 +290,28 @@ func TestConsoleShowsNoSecret(t *testing.T) {
 		seen += string(body)
 	}
 	is.True(strings.Contains(seen, "otp.verified"))
+	for _, quoted := range regexp.MustCompile(`"[A-Za-z0-9+/]+=*"`).FindAllString(seen, -1) { // JSON has bytes in base64
+		if decoded, err := base64.StdEncoding.DecodeString(strings.Trim(quoted, `"`)); err == nil {
+			seen += string(decoded) + "\n"
+		}
+	}
+	stop()
+	logged, err := os.ReadFile(logs.Name())
+	is.NoErr(err)
+	is.True(strings.Count(string(logged), "outcome=accepted") >= 4)
 	// Times have fractions of a second, in which a code could stand by chance.
 	seen = regexp.MustCompile(`T\d\d:\d\d:\d\d\.\d+Z`).ReplaceAllString(seen, "")
+	written := printed + string(logged)
 	for what, secret := range map[string]string{
-		"the code": `"` + code, "the code in a text": " " + code, "the token": token, "its signature": token[strings.LastIndex(token, "."):],
+		"the code": `"` + code, "the code in a text": " " + code, "the code as a value": "=" + code, "the token": token, "its signature": token[strings.LastIndex(token, "."):],
 		"the challenge": challenge, "a key": "key-Qx", "an Authorization": "Bearer",
+		"an address": "oe@", "a part of an address": "visitors.example",
 	} {
 		if strings.Contains(seen, secret) {
 			t.Errorf("the console shows %s", what)
+		}
+		if what != "an Authorization" && strings.Contains(written, secret) { // which the walk-through has as a word
+			t.Errorf("the log has %s", what)
 		}
 	}
 }

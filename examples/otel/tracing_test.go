@@ -196,6 +196,9 @@ func TestTheReferenceServiceInSpans(t *testing.T) {
 				t.Errorf("%s@%d has no trace: %v, %v", stream, c.Version, c.Meta, err)
 			}
 			fmt.Fprintln(&stored, c.Meta)
+			if stream.Category == otp.Aggregate.Category {
+				fmt.Fprintf(&stored, "%s\n", c.Events)
+			}
 		}
 	}
 	logs := strings.Split(strings.TrimSpace(s.logs.buf.String()), "\n")
@@ -209,7 +212,7 @@ func TestTheReferenceServiceInSpans(t *testing.T) {
 	}
 	mac := challenge[strings.LastIndex(challenge, "-")+1:]
 	for _, secret := range []string{address, "jane", name, "Ouagadougou", "yaks", "Bobo", key, junk, code, mac, token, "Bearer", foreign} {
-		for where, text := range map[string]string{"a span": shown.String(), "the logs": s.logs.buf.String(), "metadata": stored.String()} {
+		for where, text := range map[string]string{"a span": shown.String(), "the logs": s.logs.buf.String(), "metadata or an event of a code": stored.String()} {
 			if strings.Contains(text, secret) {
 				t.Errorf("%q is in %s", secret, where)
 			}

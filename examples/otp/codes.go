@@ -1,6 +1,9 @@
 package otp
 
 import (
+	"bytes"
+	"crypto/aes"
+	"crypto/cipher"
 	"crypto/hkdf"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -20,9 +23,10 @@ import (
 const MinKey = 32
 
 // Codes derives everything that is secret or must not be guessed from one server
-// key: codes, challenges, and the names that stand for addresses. The same key gives
-// the same values, so nothing of it need be stored; who changes the key ends all
-// codes and gives everybody a new name. It is safe for concurrent use, and
+// key: codes, challenges, and the names that stand for addresses; and it seals the
+// addresses themselves. The same key gives the same values, so nothing of it need be
+// stored; who changes the key ends all codes, gives everybody a new name, and can open
+// no address that was sealed before. It is safe for concurrent use, and
 // printing or logging it shows nothing. Make one with [NewCodes]; the zero value panics.
 type Codes struct {
 	// A pointer: package fmt prints a field that is not exported without asking the
@@ -31,7 +35,7 @@ type Codes struct {
 }
 
 // keys has one for each purpose.
-type keys struct{ stream, subject, code, challenge, content []byte }
+type keys struct{ stream, subject, code, challenge, content, address []byte }
 
 // NewCodes returns the codes of a server key of at least [MinKey] bytes.
 func NewCodes(key []byte) (Codes, error) {
@@ -40,7 +44,7 @@ func NewCodes(key []byte) (Codes, error) {
 	}
 	var k keys
 	for purpose, to := range map[string]*[]byte{
-		"stream": &k.stream, "subject": &k.subject, "code": &k.code, "challenge": &k.challenge, "content": &k.content,
+		"stream": &k.stream, "subject": &k.subject, "code": &k.code, "challenge": &k.challenge, "content": &k.content, "address": &k.address,
 	} {
 		var err error
 		if *to, err = hkdf.Key(sha256.New, key, nil, "leftfold otp "+purpose, sha256.Size); err != nil {
@@ -74,6 +78,45 @@ func code(secret []byte, counter uint64) string {
 		panic("otp: " + err.Error()) // only base32 can fail, and it was encoded just here
 	}
 	return s
+}
+
+// Seal returns the address for an event: encrypted and authenticated, so that whoever reads
+// the event without the key learns no more than its length, and that in steps of 32 bytes.
+// The same address always gives the same bytes, in its own stream alone.
+func (c Codes) Seal(a Address) []byte {
+	id := c.StreamID(a)
+	plain := []byte(string(a.channel) + ":" + a.to)
+	plain = append(plain, make([]byte, -len(plain)&31)...)
+	return c.seal(id).Seal(nil, make([]byte, nonceSize), plain, []byte(id))
+}
+
+// Open returns the address that was sealed for the stream, and false if these bytes were not
+// sealed for it with this key.
+func (c Codes) Open(id string, sealed []byte) (Address, bool) {
+	plain, err := c.seal(id).Open(nil, make([]byte, nonceSize), sealed, []byte(id))
+	if err != nil {
+		return Address{}, false
+	}
+	channel, to, _ := strings.Cut(string(bytes.TrimRight(plain, "\x00")), ":")
+	return Address{Channel(channel), to}, true
+}
+
+const nonceSize = 12 // the standard one of GCM
+
+// seal returns AES-256-GCM with the key of a stream. A nonce must never come twice under
+// one key with another plaintext, and here it is always zero: a stream has exactly one
+// address, so its key only ever seals one plaintext. Another form of the plaintext therefore
+// needs another purpose key.
+func (c Codes) seal(id string) cipher.AEAD {
+	block, err := aes.NewCipher(mac(c.keys.address, id))
+	if err != nil {
+		panic("otp: " + err.Error()) // only another length of the key can fail
+	}
+	aead, err := cipher.NewGCM(block)
+	if err != nil {
+		panic("otp: " + err.Error()) // only another size of the block can fail
+	}
+	return aead
 }
 
 // Challenge returns what binds a guess to a request. It holds the stream's ID and the

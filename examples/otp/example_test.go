@@ -49,6 +49,25 @@ func ExampleCodes_Locate() {
 	// false
 }
 
+// An address in an event can be read with the key, and only as that of its stream.
+func ExampleCodes_Open() {
+	codes := exampleCodes()
+	to, _ := otp.NewAddress(otp.Email, "jane@example.com")
+	id := codes.StreamID(to)
+
+	sealed := codes.Seal(to)
+	fmt.Println(len(sealed), "bytes")
+	opened, ok := codes.Open(id, sealed)
+	fmt.Println(opened.Reveal(), ok)
+
+	_, ok = codes.Open("another", sealed)
+	fmt.Println(ok)
+	// Output:
+	// 48 bytes
+	// jane@example.com true
+	// false
+}
+
 // A wrong guess is an event as well: it counts.
 func ExampleVerify() {
 	codes := exampleCodes()
@@ -65,7 +84,7 @@ func ExampleVerify() {
 			fmt.Println(err)
 		}
 	}
-	apply(otp.Request(to, now)(state))
+	apply(otp.Request(codes, to, now)(state))
 	challenge, code := codes.Challenge(id, 1), codes.Code(id, 1)
 	apply(otp.ReportSent(1)(state))
 	apply(otp.Verify(codes, id, challenge, "guess", now)(state))

@@ -5,14 +5,15 @@
 //	to, err := otp.NewAddress(otp.Email, "jane@example.com")
 //	...
 //	id := codes.StreamID(to)
-//	result, err := es.Execute(ctx, journal, &otp.Aggregate, id, otp.Request(to, time.Now()))
+//	result, err := es.Execute(ctx, journal, &otp.Aggregate, id, otp.Request(codes, to, time.Now()))
 //	challenge := codes.Challenge(id, result.Version) // for the one who asked
 //	code := codes.Code(id, result.Version)           // for the address
 //
 // No event holds a code or a challenge: both are derived from a server key, the
 // stream and the version of the [Requested] event, so that who sends a code and who
 // checks it compute the same one ([Codes]). A hash of a six-digit code in an immutable log
-// would be readable for ever.
+// would be readable for ever. Nor does any hold an address as it is: it is sealed with
+// the same key, for who sends the code.
 //
 // Everything here is a pure function or a value: no I/O, no clock, no random values.
 package otp
@@ -42,7 +43,7 @@ type Event interface{ event() }
 // ends the code before.
 type Requested struct {
 	Channel   Channel   `json:"channel"`
-	To        string    `json:"to"`
+	Sealed    []byte    `json:"sealed"` // the address: see Codes.Open
 	At        time.Time `json:"at"`
 	ExpiresAt time.Time `json:"expires_at"`
 }
@@ -83,6 +84,7 @@ const (
 	Refused     Reason = "refused"     // the channel does not take the message
 	Unavailable Reason = "unavailable" // the channel cannot be reached
 	Unsupported Reason = "unsupported" // there is no sender for the channel
+	Unreadable  Reason = "unreadable"  // the address was sealed with another key
 )
 
 // State is what a decision knows of an address. The zero State is that of an address
@@ -143,7 +145,7 @@ func (e *RateError) Error() string {
 }
 
 // Request decides that an address gets a code, or returns a [*RateError].
-func Request(to Address, now time.Time) func(State) ([]Event, error) {
+func Request(codes Codes, to Address, now time.Time) func(State) ([]Event, error) {
 	now = now.UTC().Round(0)
 	return func(s State) ([]Event, error) {
 		if oldest := s.Times[0]; !oldest.IsZero() {
@@ -151,7 +153,7 @@ func Request(to Address, now time.Time) func(State) ([]Event, error) {
 				return nil, &RateError{RetryAfter: wait}
 			}
 		}
-		return []Event{Requested{Channel: to.Channel(), To: to.Reveal(), At: now, ExpiresAt: now.Add(Lifetime)}}, nil
+		return []Event{Requested{Channel: to.Channel(), Sealed: codes.Seal(to), At: now, ExpiresAt: now.Add(Lifetime)}}, nil
 	}
 }
 

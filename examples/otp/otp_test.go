@@ -30,7 +30,8 @@ func address(t testing.TB, to string) otp.Address {
 // requested returns the event of a request after some time.
 func requested(after time.Duration) otp.Requested {
 	at := start.Add(after)
-	return otp.Requested{Channel: otp.Email, To: "jane@example.com", At: at, ExpiresAt: at.Add(10 * time.Minute)}
+	jane := must(otp.NewAddress(otp.Email, "jane@example.com"))
+	return otp.Requested{Channel: otp.Email, Sealed: exampleCodes().Seal(jane), At: at, ExpiresAt: at.Add(10 * time.Minute)}
 }
 
 func TestAggregate(t *testing.T) {
@@ -49,7 +50,7 @@ func TestDecisions(t *testing.T) {
 	to := address(t, "jane@example.com")
 	id := codes.StreamID(to)
 	request := func(after time.Duration) func(otp.State) ([]otp.Event, error) {
-		return otp.Request(to, start.Add(after))
+		return otp.Request(codes, to, start.Add(after))
 	}
 	// verify guesses the code of a request, or something else, some time after the start.
 	verify := func(challenge uint64, code uint64, after time.Duration) func(otp.State) ([]otp.Event, error) {
@@ -154,7 +155,7 @@ func TestToSend(t *testing.T) {
 func TestStoredForm(t *testing.T) {
 	is := is.New(t)
 	for want, e := range map[string]otp.Event{
-		`otp.requested {"channel":"email","to":"jane@example.com","at":"2026-01-02T15:04:05.0000006Z","expires_at":"2026-01-02T15:14:05.0000006Z"}`: requested(0),
+		`otp.requested {"channel":"email","sealed":"s4tTFtNC6CXD0t8Rr5YVA6LiehtGUAk3YIwmlpXDwIhniC+2J3FqBTSSlnJD+Kfl","at":"2026-01-02T15:04:05.0000006Z","expires_at":"2026-01-02T15:14:05.0000006Z"}`: requested(0),
 		`otp.sent {"request":1}`:                           otp.Sent{Request: 1},
 		`otp.send_failed {"request":1,"reason":"refused"}`: otp.SendFailed{Request: 1, Reason: otp.Refused},
 		`otp.rejected {"request":1}`:                       otp.Rejected{Request: 1},
@@ -180,18 +181,22 @@ func TestEventsHoldNoSecrets(t *testing.T) {
 			data, err := otp.Aggregate.Events.Encode(e)
 			is.NoErr(err)
 			fmt.Fprintf(&stored, "%s %s\n", data.Type, data.Data)
+			if e, ok := e.(otp.Requested); ok { // JSON has it in base64
+				fmt.Fprintf(&stored, "%s\n", e.Sealed)
+			}
 		}
 		// The snapshot is stored as well.
 		fmt.Fprintf(&stored, "%+v\n", s)
 	}
 	// A time with few digits: they are not to be taken for codes.
-	run(otp.Request(to, time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC))(s))
+	run(otp.Request(codes, to, time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC))(s))
 	now := time.Date(2026, 1, 1, 0, 1, 0, 0, time.UTC)
 	run(otp.ReportSent(1)(s))
 	run(otp.Verify(codes, id, codes.Challenge(id, 1), codes.Code(id, 2), now)(s))
 	run(otp.Verify(codes, id, codes.Challenge(id, 1), codes.Code(id, 1), now)(s))
 	for _, secret := range []string{
 		codes.Code(id, 1), codes.Code(id, 2), codes.Challenge(id, 1), strings.TrimPrefix(codes.Challenge(id, 1), id+"-1-"), codes.Subject(to),
+		to.Reveal(), "jane", "example.com",
 	} {
 		if strings.Contains(stored.String(), secret) {
 			t.Errorf("%q is stored:\n%s", secret, stored.String())
@@ -389,6 +394,54 @@ func TestCodes(t *testing.T) {
 
 	_, err = otp.NewCodes(make([]byte, 31))
 	is.True(err != nil) // a key that is too short
+}
+
+// Whoever has the key can open an address in its stream; without it, or elsewhere, nobody can.
+func TestSeal(t *testing.T) {
+	is := is.New(t)
+	codes := exampleCodes()
+	other, err := otp.NewCodes(bytes.Repeat([]byte("x"), 32))
+	is.NoErr(err)
+	label := strings.Repeat("a", 63)
+	all := make(map[string]bool)
+	for to, size := range map[string]int{ // steps of 32 bytes, and a tag of 16
+		"a@b": 48, "jane@example.com": 48, "joan@example.com": 48, "+4915112345678": 48, // "email:" is before it, or "sms:"
+		strings.Repeat("a", 24) + "@b": 48, strings.Repeat("a", 25) + "@b": 80,
+		"a@" + strings.Join([]string{label, label, label, strings.Repeat("b", 60)}, "."): 304,
+	} {
+		a := address(t, to)
+		id, sealed := codes.StreamID(a), codes.Seal(a)
+		is.Equal(len(sealed), size)
+		is.True(!bytes.Contains(sealed, []byte(to)))
+		opened, ok := codes.Open(id, sealed)
+		is.True(ok)
+		is.Equal(opened, a)
+		is.Equal(codes.Seal(a), sealed) // a decision is pure
+
+		for _, s := range [][]byte{sealed, other.Seal(a)} { // nothing is the same in two streams, or with two keys
+			for block := range slices.Chunk(s, 16) {
+				is.True(!all[string(block)])
+				all[string(block)] = true
+			}
+		}
+		_, ok = other.Open(id, sealed)
+		is.True(!ok)
+		_, ok = codes.Open(codes.StreamID(address(t, "somebody@example.com")), sealed)
+		is.True(!ok)
+		for i := range sealed { // every byte counts
+			forged := bytes.Clone(sealed)
+			forged[i] ^= 1
+			opened, ok = codes.Open(id, forged)
+			is.True(!ok)
+			is.Equal(opened, otp.Address{})
+		}
+		for _, short := range [][]byte{nil, {}, sealed[:15], sealed[:16], sealed[:len(sealed)-1], sealed[1:]} {
+			_, ok = codes.Open(id, short)
+			is.True(!ok)
+		}
+	}
+	// One mailbox, one stream, one plaintext: a key never seals two.
+	is.Equal(codes.Seal(address(t, " JANE@Example.com ")), codes.Seal(address(t, "jane@example.com")))
 }
 
 func TestLocate(t *testing.T) {

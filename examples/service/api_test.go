@@ -191,6 +191,33 @@ func TestCodeStatus(t *testing.T) {
 	is.True(!strings.Contains(sys.logs.String(), "gone@")) // what a sender says is not shown
 }
 
+// Whose key was changed can open no address. The codes of these events are dead as well, so they
+// are reported as not sent, and hold up neither the stream nor the queue.
+func TestAddressOfAnotherKey(t *testing.T) {
+	sys, is := start(t), is.New(t)
+	other, err := otp.NewCodes([]byte("the key of the codes before these"))
+	is.NoErr(err)
+	to, err := otp.ParseAddress(jane)
+	is.NoErr(err)
+	id := other.StreamID(to)
+	journal := &es.Journal{Store: sys.store.Store, Now: sys.clock.Now} // it publishes nothing
+	_, err = es.Execute(t.Context(), journal, &otp.Aggregate, id, otp.Request(other, to, sys.clock.Now()))
+	is.NoErr(err)
+	for c, err := range sys.store.Load(t.Context(), es.StreamID{Category: otp.Aggregate.Category, ID: id}, 0) {
+		is.NoErr(err)
+		is.NoErr(sys.service.React(t.Context(), c)) // it need not come again
+	}
+	var last otp.Event
+	for step, err := range es.History(t.Context(), sys.service.Journal, &otp.Aggregate, id) {
+		is.NoErr(err)
+		last = step.Event
+	}
+	is.Equal(last, otp.SendFailed{Request: 1, Reason: otp.Unreadable})
+	is.Equal(len(sys.outbox.to(jane)), 0)
+	is.True(strings.Contains(sys.logs.String(), `"reason":"unreadable"`))
+	is.True(!strings.Contains(sys.logs.String(), "jane"))
+}
+
 func TestCreateOrg(t *testing.T) {
 	sys, is := start(t), is.New(t)
 	bearer, id := sys.login(jane)

@@ -27,7 +27,7 @@ func (s *Service) requestCode(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	id := s.Codes.StreamID(to)
-	res, event, err := s.executeOTP(r.Context(), id, otp.Request(to, s.now()), key)
+	res, event, err := s.executeOTP(r.Context(), id, otp.Request(s.Codes, to, s.now()), key)
 	if err != nil {
 		return err
 	}

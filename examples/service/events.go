@@ -46,7 +46,7 @@ func (s *Service) React(ctx context.Context, c es.Commit) error {
 }
 
 // send turns a requested code into a message, and then reports on the stream
-// whether it was sent. The message may be sent twice if the report fails and the
+// whether it was sent; it was not if the address cannot be opened. The message may be sent twice if the report fails and the
 // event comes again; it is the same code both times.
 func (s *Service) send(ctx context.Context, e es.Recorded[otp.Event], command string) error {
 	requested, ok := e.Event.(otp.Requested)
@@ -62,7 +62,12 @@ func (s *Service) send(ctx context.Context, e es.Recorded[otp.Event], command st
 		return nil
 	}
 	report := otp.ReportSent(e.Version)
-	err = s.Sender.Send(ctx, newMessage(requested, s.Codes.Code(id, e.Version), command))
+	if to, ok := s.Codes.Open(id, requested.Sealed); ok {
+		err = s.Sender.Send(ctx, newMessage(to, requested.At, s.Codes.Code(id, e.Version), command))
+	} else {
+		// No attempt will do better, and a code of another key is dead as well.
+		err = &SendError{otp.Unreadable, "the address was not sealed with this key"}
+	}
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err() // shutting down: it comes again

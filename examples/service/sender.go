@@ -45,9 +45,9 @@ type Message struct {
 	At      time.Time // when the code was requested
 }
 
-func newMessage(r otp.Requested, code, id string) Message {
+func newMessage(to otp.Address, requested time.Time, code, id string) Message {
 	return Message{
-		ID: id, Channel: r.Channel, To: r.To, Code: code, At: r.At,
+		ID: id, Channel: to.Channel(), To: to.Reveal(), Code: code, At: requested,
 		Text: fmt.Sprintf("Your code is %s. It is valid for %d minutes and can be used once.", code, int(otp.Lifetime.Minutes())),
 	}
 }
