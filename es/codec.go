@@ -3,6 +3,7 @@ package es
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"maps"
 	"reflect"
 	"slices"
@@ -102,9 +103,7 @@ type jsonCodec[E any] struct {
 type jsonType struct {
 	elem    reflect.Type // what JSON is decoded into
 	pointer bool         // whether the event is a pointer to it
-	// scratch holds values of type *elem to decode into: making an interface
-	// from what they point to copies it, so they can be used again.
-	scratch sync.Pool
+	readers sync.Pool    // of *jsonReader
 }
 
 func newJSONType(t reflect.Type) *jsonType {
@@ -112,25 +111,74 @@ func newJSONType(t reflect.Type) *jsonType {
 	if t.Kind() == reflect.Pointer {
 		jt.elem, jt.pointer = t.Elem(), true
 	}
-	jt.scratch.New = func() any { return reflect.New(jt.elem).Interface() }
+	jt.readers.New = func() any { return newJSONReader(jt.elem) }
 	return jt
 }
 
 func (jt *jsonType) decode(data []byte) (any, error) {
+	r := jt.readers.Get().(*jsonReader)
 	if jt.pointer {
-		p := reflect.New(jt.elem).Interface()
-		return p, json.Unmarshal(data, p)
+		r.point(reflect.New(jt.elem))
 	}
-	p := jt.scratch.Get()
-	v := reflect.ValueOf(p).Elem()
-	defer func() {
-		v.SetZero()
-		jt.scratch.Put(p)
-	}()
-	if err := json.Unmarshal(data, p); err != nil {
-		return nil, err
+	if !r.read(data) {
+		// The decoder is of no use any more, and this says what is wrong.
+		r = newJSONReader(jt.elem)
+		if err := json.Unmarshal(data, r.into); err != nil {
+			return nil, err
+		}
 	}
-	return v.Interface(), nil
+	defer jt.readers.Put(r)
+	if jt.pointer {
+		return r.into, nil
+	}
+	// The interface has a copy of its own, so the next event can be decoded into the same place.
+	defer r.value.SetZero()
+	return r.value.Interface(), nil
+}
+
+// maxReused is up to how many bytes a json.Decoder that is used again takes less time than json.Unmarshal.
+const maxReused = 256
+
+// jsonReader decodes one value after the other with the same [json.Decoder]. That saves what
+// json.Unmarshal makes anew for each: half of the allocations, and a third of the
+// time where values are small.
+type jsonReader struct {
+	decoder *json.Decoder
+	data    []byte        // what of it the decoder has not read yet
+	into    any           // a pointer
+	value   reflect.Value // what it points to
+}
+
+func newJSONReader(t reflect.Type) *jsonReader {
+	r := new(jsonReader)
+	r.point(reflect.New(t))
+	r.decoder = json.NewDecoder(r)
+	return r
+}
+
+func (r *jsonReader) point(to reflect.Value) { r.into, r.value = to.Interface(), to.Elem() }
+
+// read decodes data, and reports false if it is not one value that fits, with no space behind it.
+// Then the reader must not be used again.
+func (r *jsonReader) read(data []byte) bool {
+	if len(data) > maxReused {
+		return json.Unmarshal(data, r.into) == nil
+	}
+	start := r.decoder.InputOffset()
+	r.data = data
+	err := r.decoder.Decode(r.into)
+	r.data = nil
+	return err == nil && r.decoder.InputOffset()-start == int64(len(data))
+}
+
+// Read is for the decoder.
+func (r *jsonReader) Read(p []byte) (int, error) {
+	if len(r.data) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(p, r.data)
+	r.data = r.data[n:]
+	return n, nil
 }
 
 func (c *jsonCodec[E]) Types() []string { return slices.Sorted(maps.Keys(c.types)) }

@@ -246,13 +246,40 @@ func TestUpcasts(t *testing.T) {
 	}
 }
 
+// It decodes as json.Unmarshal does, whatever it decoded before.
 func FuzzJSONDecode(f *testing.F) {
 	codec := newCodec(es.Rename("old", "task.nested"))
+	fresh := map[string]func() any{
+		"task.added": func() any { return new(Added) }, "task.nested": func() any { return new(Nested) },
+		"old": func() any { return new(Nested) }, "task.pointed": func() any { return new(Pointed) },
+	}
+	for _, data := range []string{
+		`{"Title":"a"}{"Title":"b"}`, `{"Title":"a"} `, ` {"Title":"a"}`, `{"Title":"a"`, "", " ", "7", `{"Title":7}`, `{"Title":"\u00e9"}x`,
+		`{"Title":"` + strings.Repeat("long", 100) + `"}`, `{"Title":"` + strings.Repeat("long", 100) + `"}}`,
+	} {
+		f.Add("task.added", []byte(data))
+	}
 	f.Add("task.added", []byte(`{"Title":"read"}`))
 	f.Add("old", []byte(`{"Tags":["a",null],"More":{"":-1}}`))
 	f.Add("task.pointed", []byte(`null`))
 	f.Fuzz(func(t *testing.T, name string, data []byte) {
 		events, err := codec.Decode(nil, es.Event{Type: name, Data: data})
+		if fresh := fresh[name]; fresh != nil {
+			into := fresh()
+			want := json.Unmarshal(data, into)
+			if fmt.Sprint(err) != fmt.Sprint(want) {
+				t.Fatalf("%q: %v, want %v", data, err, want)
+			}
+			if err == nil {
+				got := any(events[0])
+				if name != "task.pointed" {
+					into = reflect.ValueOf(into).Elem().Interface()
+				}
+				if !reflect.DeepEqual(got, into) {
+					t.Fatalf("%q: %#v, want %#v", data, got, into)
+				}
+			}
+		}
 		if err != nil {
 			return
 		}

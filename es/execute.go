@@ -87,8 +87,8 @@ func Execute[S, E any](ctx context.Context, j *Journal, a *Aggregate[S, E], id s
 		if err != nil {
 			return Result{}, err
 		}
-		tip := l.unsettled()
-		res, repeated, err := cmd.repeats(stream, l.last)
+		tip := l.tip
+		res, repeated, err := cmd.repeats(stream, l.done)
 		if err != nil || repeated && (tip == nil || res.Version != tip.Last()) {
 			return res, err
 		}
@@ -102,7 +102,7 @@ func Execute[S, E any](ctx context.Context, j *Journal, a *Aggregate[S, E], id s
 				res.Status = Pending
 				return res, nil
 			}
-			if _, first, _ := cmd.repeats(stream, *tip); first {
+			if _, first, _ := cmd.repeats(stream, tip.Done); first {
 				// It is the commit of the first time, which may stay or be taken back.
 				err = &UnknownError{Stream: stream, Version: tip.Version, ID: tip.ID, Err: err}
 			}
@@ -148,17 +148,17 @@ func open[S, E any](j *Journal, a *Aggregate[S, E], id string) (StreamID, error)
 	return stream, stream.Validate()
 }
 
-// repeats looks for the command's name among those that the newest commit
+// repeats looks for the command's name among those that a commit
 // remembers, and returns the first result where it is there.
-func (c *command) repeats(stream StreamID, last Commit) (Result, bool, error) {
+func (c *command) repeats(stream StreamID, done []Done) (Result, bool, error) {
 	if !c.named {
 		return Result{}, false, nil
 	}
-	i := slices.IndexFunc(last.Done, func(d Done) bool { return d.Command == c.name })
+	i := slices.IndexFunc(done, func(d Done) bool { return d.Command == c.name })
 	if i < 0 {
 		return Result{}, false, nil
 	}
-	d := last.Done[i]
+	d := done[i]
 	if d.Fingerprint != c.fingerprint {
 		return Result{}, false, fmt.Errorf("execute %s: %w: %q at version %d", stream, ErrNameReused, c.name, d.Version)
 	}
@@ -194,7 +194,7 @@ func (a *Aggregate[S, E]) compose(ctx context.Context, j *Journal, stream Stream
 	if c.Events, err = a.encode(c, events); err != nil {
 		return Commit{}, err
 	}
-	c.Done = cmd.remember(j, l.last.Done, c)
+	c.Done = cmd.remember(j, l.done, c)
 	return c, a.addState(j.Store, &c, l, events)
 }
 

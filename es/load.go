@@ -1,6 +1,7 @@
 package es
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"iter"
@@ -12,18 +13,10 @@ import (
 type loaded[S any] struct {
 	state   S
 	version uint64  // of the last event in state
-	last    Commit  // the newest commit in state; zero if there is none
+	done    []Done  // what the newest commit in state remembers
 	since   int     // commits behind the newest usable snapshot, or more
-	pending *Commit // the newest commit, if it is pending: it is not in state
+	tip     *Commit // the newest commit, if nobody may build on it yet: claimed, or pending and then not in state
 	marker  string  // the ID of the revoked commit in the next slot
-}
-
-// unsettled returns the newest commit if nobody may build on it yet.
-func (l *loaded[S]) unsettled() *Commit {
-	if l.pending == nil && l.last.Status == Claimed {
-		return &l.last
-	}
-	return l.pending
 }
 
 // load reads as much of the end of a stream as a decision needs.
@@ -92,13 +85,13 @@ func (a *Aggregate[S, E]) replay(commits iter.Seq2[Commit, error]) (l loaded[S],
 		if c.Version != l.version+1 {
 			return l, &GapError{Stream: c.Stream, Want: l.version + 1, Have: c.Version}
 		}
-		if l.ends(c) {
+		if l.ends(&c) {
 			break
 		}
 		if l.state, buf, err = a.apply(l.state, &c, buf); err != nil {
 			return l, err
 		}
-		l.version, l.last = c.Last(), c
+		l.reached(&c)
 		l.since++
 	}
 	return l, nil
@@ -118,7 +111,7 @@ func (a *Aggregate[S, E]) replayBack(commits iter.Seq2[Commit, error], limit int
 			return l, false, &GapError{Stream: c.Stream, Want: next - 1, Have: c.Last()}
 		}
 		next = c.Version
-		if l.ends(c) {
+		if l.ends(&c) {
 			continue
 		}
 		found = append(found, c)
@@ -133,7 +126,9 @@ func (a *Aggregate[S, E]) replayBack(commits iter.Seq2[Commit, error], limit int
 	if !enough {
 		return l, false, nil
 	}
-	l.last, l.version = found[0], found[0].Last()
+	pending := l.tip
+	l.reached(&found[0])
+	l.tip = cmp.Or(pending, l.tip)
 	l.since = len(found)
 	if oldest := found[len(found)-1]; a.Snapshots.usable(oldest) {
 		if l.state, err = a.Snapshots.decode(oldest); err != nil {
@@ -153,17 +148,31 @@ func (a *Aggregate[S, E]) replayBack(commits iter.Seq2[Commit, error], limit int
 
 // ends notes the newest slot of a stream if it is not history: a pending commit,
 // which may still be revoked, or the marker of a revoked one.
-func (l *loaded[S]) ends(c Commit) bool {
+func (l *loaded[S]) ends(c *Commit) bool {
 	switch c.Status {
 	case Pending:
-		pending := c // only this one is kept on the heap
-		l.pending = &pending
+		l.tip = keep(c)
 	case Revoked:
 		l.marker = c.ID
 	default:
 		return false
 	}
 	return true
+}
+
+// reached notes the newest commit that is in the state. It copies what is needed of a commit and no more: it is
+// called for each of a stream.
+func (l *loaded[S]) reached(c *Commit) {
+	l.version, l.done, l.tip = c.Version+uint64(len(c.Events))-1, c.Done, nil
+	if c.Status == Claimed {
+		l.tip = keep(c)
+	}
+}
+
+// keep returns a copy, so that of all commits only the copied one is on the heap.
+func keep(c *Commit) *Commit {
+	kept := *c
+	return &kept
 }
 
 // Load returns the state of an aggregate and its version, from the store and not

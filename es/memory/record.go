@@ -2,51 +2,118 @@ package memory
 
 import (
 	"encoding/binary"
-	"slices"
+	"sort"
+	"strings"
 	"time"
 
 	"github.com/leftfold/leftfold/es"
 )
 
-// record is a settled commit as the store keeps it: in one piece of memory, as a database
-// would, which takes less of it than a commit does and is quicker to read.
-type record struct {
-	version uint64
-	events  uint64 // how many
-	body    string // all else, but for the stream
+// history is the settled commits of a stream, encoded one behind the other in chunks, as a
+// database would keep them: that takes a fraction of the memory that commits take, and
+// is quicker to read. What is in a chunk is never changed, so a copy of a history
+// stays what it was, and to read it takes no lock.
+type history struct {
+	full []chunk // the older ones
+	last chunk
+	next uint64 // what behind returns; 0 if there is no commit
 }
 
-func (r *record) last() uint64 { return r.version + r.events - 1 }
+type chunk struct {
+	first uint64 // the version of its first commit
+	body  string
+}
 
-// newRecord encodes a commit. Times are in UTC when they are read, and without a monotonic reading.
-func newRecord(c *es.Commit) record {
+// chunkSize is how large a chunk becomes, in bytes, unless a single commit is larger.
+const chunkSize = 8 << 10
+
+// What a commit has beside an ID, a time and events. Most have none of it.
+const (
+	hasReplaces = 1 << iota
+	hasCommand
+	hasMeta
+	hasDone
+	hasState
+)
+
+// lengthSize is the size of the length behind each commit, by which a reader goes back.
+const lengthSize = 4
+
+// behind returns the version that the next commit gets.
+func (h *history) behind() uint64 { return max(1, h.next) }
+
+// add encodes a commit behind the others. The builder belongs to the last chunk. Times are in UTC when they are read,
+// and without a monotonic reading.
+func (h *history) add(room *strings.Builder, c *es.Commit) {
 	var scratch [512]byte
-	b := scratch[:0]
-	for _, s := range []string{c.ID, c.Replaces, c.Command} {
-		b = putBytes(b, s)
+	b := encode(scratch[:0], c)
+	b = binary.BigEndian.AppendUint32(b, uint32(len(b)))
+	if h.last.body != "" && len(h.last.body)+len(b) > chunkSize {
+		// A clone has no room left.
+		h.full = append(h.full, chunk{h.last.first, strings.Clone(h.last.body)})
+		h.last = chunk{}
+		room.Reset()
 	}
+	if h.last.body == "" {
+		h.last.first = c.Version
+	}
+	room.Write(b)
+	h.last.body = room.String()
+	h.next = c.Last() + 1
+}
+
+func encode(b []byte, c *es.Commit) []byte {
+	var has byte
+	if c.Replaces != "" {
+		has |= hasReplaces
+	}
+	if c.Command != "" {
+		has |= hasCommand
+	}
+	if len(c.Meta) > 0 {
+		has |= hasMeta
+	}
+	if len(c.Done) > 0 {
+		has |= hasDone
+	}
+	if c.State != nil {
+		has |= hasState
+	}
+	b = binary.AppendUvarint(b, uint64(len(c.Events)))
+	b = append(b, has)
+	b = putBytes(b, c.ID)
 	b = putTime(b, c.Time)
 	for i := range c.Events {
 		b = putBytes(b, c.Events[i].Type)
 		b = putBytes(b, c.Events[i].Data)
 	}
-	b = binary.AppendUvarint(b, uint64(len(c.Meta)))
-	for k, v := range c.Meta {
-		b = putBytes(putBytes(b, k), v)
+	if has&hasReplaces != 0 {
+		b = putBytes(b, c.Replaces)
 	}
-	b = binary.AppendUvarint(b, uint64(len(c.Done)))
-	for i := range c.Done {
-		d := &c.Done[i]
-		b = putBytes(b, d.Command)
-		b = binary.BigEndian.AppendUint64(b, d.Fingerprint)
-		b = binary.AppendUvarint(b, d.Version)
-		b = putTime(b, d.Time)
+	if has&hasCommand != 0 {
+		b = putBytes(b, c.Command)
 	}
-	if c.State != nil {
+	if has&hasMeta != 0 {
+		b = binary.AppendUvarint(b, uint64(len(c.Meta)))
+		for k, v := range c.Meta {
+			b = putBytes(putBytes(b, k), v)
+		}
+	}
+	if has&hasDone != 0 {
+		b = binary.AppendUvarint(b, uint64(len(c.Done)))
+		for i := range c.Done {
+			d := &c.Done[i]
+			b = putBytes(b, d.Command)
+			b = binary.BigEndian.AppendUint64(b, d.Fingerprint)
+			b = binary.AppendUvarint(b, d.Version)
+			b = putTime(b, d.Time)
+		}
+	}
+	if has&hasState != 0 {
 		b = putBytes(b, c.State.Schema)
 		b = putBytes(b, c.State.Data)
 	}
-	return record{version: c.Version, events: uint64(len(c.Events)), body: string(b)}
+	return b
 }
 
 func putBytes[T string | []byte](b []byte, s T) []byte {
@@ -54,74 +121,160 @@ func putBytes[T string | []byte](b []byte, s T) []byte {
 }
 
 func putTime(b []byte, t time.Time) []byte {
-	return binary.AppendUvarint(binary.AppendVarint(b, t.Unix()), uint64(t.Nanosecond()))
+	b = binary.BigEndian.AppendUint64(b, uint64(t.Unix()))
+	return binary.BigEndian.AppendUint32(b, uint32(t.Nanosecond()))
 }
 
-// reader makes commits of the records of one stream. Each shares no memory with the store, and none that
-// anybody could reach with the others; but what of them can be changed is cut from larger pieces,
+// reader goes through a history. The commits that it makes share no memory with the store, and none that
+// anybody could reach with each other; but what of them can be changed is cut from larger pieces,
 // so that in a long sequence it costs a copy and not an allocation each.
 type reader struct {
+	history
 	stream es.StreamID
+
+	chunk, at int    // it is before the commit at this place in this chunk, or behind all of them,
+	version   uint64 // which is the version of that commit, or would be
+
+	left   string // of the chunk
 	data   pieces[byte]
 	events pieces[es.Event]
-	left   string // of the body
 }
 
-func (r *reader) commit(rec *record) es.Commit {
-	r.left = rec.body
-	c := es.Commit{
-		Stream: r.stream, Version: rec.version, Status: es.Settled,
-		ID: r.text(), Replaces: r.text(), Command: r.text(), Time: r.time(),
-		Events: r.events.cut(int(rec.events), maxPiece/40),
+// from goes to the first commit behind a version.
+func (r *reader) from(after uint64) {
+	chunks := len(r.full)
+	if r.last.body != "" {
+		chunks++
 	}
+	r.chunk, r.at = sort.Search(chunks, func(i int) bool { return r.get(i).first > after }), 0
+	if r.chunk == chunks {
+		r.end()
+	} else {
+		r.version = r.get(r.chunk).first
+	}
+	for {
+		here := *r
+		if !r.back() || r.version <= after {
+			*r = here
+			return
+		}
+	}
+}
+
+// end goes behind the newest commit.
+func (r *reader) end() { r.chunk, r.at, r.version = len(r.full), len(r.last.body), r.behind() }
+
+// get returns a chunk by its number.
+func (r *reader) get(i int) *chunk {
+	if i == len(r.full) {
+		return &r.last
+	}
+	return &r.full[i]
+}
+
+// back goes to the commit before, and reports false if there is none.
+func (r *reader) back() bool {
+	if r.at == 0 {
+		if r.chunk == 0 {
+			return false
+		}
+		r.chunk--
+		r.at = len(r.get(r.chunk).body)
+	}
+	body := r.get(r.chunk).body
+	r.at -= lengthSize
+	r.at -= int(binary.BigEndian.Uint32([]byte(body[r.at:][:lengthSize])))
+	r.left = body[r.at:]
+	r.version -= r.number()
+	return true
+}
+
+// forward makes c the commit that comes, and goes behind it; false if there is none.
+func (r *reader) forward(c *es.Commit) bool {
+	if r.at == len(r.get(r.chunk).body) {
+		if r.chunk == len(r.full) {
+			return false
+		}
+		r.chunk, r.at = r.chunk+1, 0
+	}
+	r.commit(c)
+	r.at = len(r.get(r.chunk).body) - len(r.left) + lengthSize
+	r.version = c.Version + uint64(len(c.Events))
+	return true
+}
+
+// commit makes c the commit that the reader is before.
+func (r *reader) commit(c *es.Commit) {
+	r.left = r.get(r.chunk).body[r.at:]
+	events := int(r.number())
+	has := r.byte()
+	*c = es.Commit{Stream: r.stream, Version: r.version, Status: es.Settled, ID: r.text(), Time: r.time()}
+	c.Events = r.events.cut(events, maxPiece/40)
 	for i := range c.Events {
 		c.Events[i] = es.Event{Type: r.text(), Data: r.bytes()}
 	}
-	if n := r.number(); n > 0 {
+	if has == 0 {
+		return
+	}
+	if has&hasReplaces != 0 {
+		c.Replaces = r.text()
+	}
+	if has&hasCommand != 0 {
+		c.Command = r.text()
+	}
+	if has&hasMeta != 0 {
+		n := r.number()
 		c.Meta = make(map[string]string, n)
 		for range n {
 			key := r.text()
 			c.Meta[key] = r.text()
 		}
 	}
-	if n := r.number(); n > 0 {
-		c.Done = make([]es.Done, n)
+	if has&hasDone != 0 {
+		c.Done = make([]es.Done, r.number())
 		for i := range c.Done {
-			c.Done[i] = es.Done{Command: r.text(), Fingerprint: r.fixed(), Version: r.number(), Time: r.time()}
+			c.Done[i] = es.Done{Command: r.text(), Fingerprint: binary.BigEndian.Uint64([]byte(r.cut(8))), Version: r.number(), Time: r.time()}
 		}
 	}
-	if r.left != "" {
+	if has&hasState != 0 {
 		c.State = &es.Snapshot{Schema: r.text(), Data: r.bytes()}
 	}
-	return c
 }
 
-func (r *reader) number() (n uint64) {
-	for i, shift := 0, 0; ; i, shift = i+1, shift+7 {
-		c := r.left[i]
-		n |= uint64(c&0x7f) << shift
-		if c < 0x80 {
-			r.left = r.left[i+1:]
+func (r *reader) byte() byte {
+	b := r.left[0]
+	r.left = r.left[1:]
+	return b
+}
+
+// number reads what binary.AppendUvarint wrote.
+func (r *reader) number() uint64 {
+	if n := r.left[0]; n < 0x80 {
+		r.left = r.left[1:]
+		return uint64(n)
+	}
+	return r.large()
+}
+
+func (r *reader) large() (n uint64) {
+	for shift := 0; ; shift += 7 {
+		b := r.byte()
+		n |= uint64(b&0x7f) << shift
+		if b < 0x80 {
 			return n
 		}
 	}
 }
 
-func (r *reader) fixed() (n uint64) {
-	for i := range 8 {
-		n = n<<8 | uint64(r.left[i])
-	}
-	r.left = r.left[8:]
-	return n
-}
-
-// text returns a part of the body: a string cannot be changed, so it may be shared.
-func (r *reader) text() string {
-	n := r.number()
+// cut goes on by so many bytes, and returns them.
+func (r *reader) cut(n int) string {
 	s := r.left[:n]
 	r.left = r.left[n:]
 	return s
 }
+
+// text returns a part of the chunk: a string cannot be changed, so it may be shared.
+func (r *reader) text() string { return r.cut(int(r.number())) }
 
 func (r *reader) bytes() []byte {
 	s := r.text()
@@ -131,9 +284,8 @@ func (r *reader) bytes() []byte {
 }
 
 func (r *reader) time() time.Time {
-	n := r.number() // as of binary.AppendVarint
-	seconds := int64(n>>1) ^ -int64(n&1)
-	return time.Unix(seconds, int64(r.number())).UTC()
+	b := []byte(r.cut(12))
+	return time.Unix(int64(binary.BigEndian.Uint64(b)), int64(binary.BigEndian.Uint32(b[8:]))).UTC()
 }
 
 // maxPiece is how large the pieces get, in bytes: what is kept of a sequence keeps so much of it alive.
@@ -154,17 +306,4 @@ func (p *pieces[T]) cut(n, limit int) []T {
 	to := p.free[:n:n]
 	p.free = p.free[n:]
 	return to
-}
-
-// find returns the index of the first record at a version or behind it, and whether it is at it.
-func find(records []record, version uint64) (int, bool) {
-	return slices.BinarySearchFunc(records, version, func(r record, v uint64) int {
-		switch {
-		case r.version < v:
-			return -1
-		case r.version > v:
-			return 1
-		}
-		return 0
-	})
 }

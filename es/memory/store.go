@@ -8,6 +8,7 @@ import (
 	"iter"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -46,16 +47,9 @@ var (
 // added to, so readers need the lock for a moment and no longer.
 type stream struct {
 	mu      sync.RWMutex
-	settled []record
-	tip     *es.Commit // the slot behind them: pending, claimed or a marker; nil if unused
-}
-
-// next returns the version of the slot behind the settled commits.
-func (s *stream) next() uint64 {
-	if len(s.settled) == 0 {
-		return 1
-	}
-	return s.settled[len(s.settled)-1].last() + 1
+	settled history
+	room    strings.Builder // of the history's last chunk
+	tip     *es.Commit      // the slot behind them: pending, claimed or a marker; nil if unused
 }
 
 // slot returns what is in a slot, nil if it is unused.
@@ -63,15 +57,21 @@ func (s *stream) slot(id es.StreamID, version uint64) *es.Commit {
 	if s.tip != nil && s.tip.Version == version {
 		return s.tip
 	}
-	if i, found := find(s.settled, version); found {
-		c := (&reader{stream: id}).commit(&s.settled[i])
-		return &c
+	if version == 0 || version >= s.settled.next {
+		return nil
 	}
-	return nil
+	r := reader{history: s.settled, stream: id}
+	r.from(version - 1)
+	if r.version != version {
+		return nil
+	}
+	c := new(es.Commit)
+	r.commit(c)
+	return c
 }
 
 // read returns the slots as they are now.
-func (s *stream) read() ([]record, *es.Commit) {
+func (s *stream) read() (history, *es.Commit) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return s.settled, s.tip
@@ -103,22 +103,28 @@ func (s *Store) open(id es.StreamID) *stream {
 }
 
 // put stores a commit in the slot behind the settled ones. The stream is locked.
-func (s *Store) put(st *stream, c es.Commit) {
+func (s *Store) put(st *stream, c *es.Commit) {
+	if st.tip != nil {
+		s.unsettled.Lock()
+		delete(s.unsettled.tips, c.Stream)
+		s.unsettled.Unlock()
+	}
 	if c.Status == es.Settled {
-		st.settled, st.tip = append(st.settled, newRecord(&c)), nil
-	} else {
-		st.tip = &c
+		st.settled.add(&st.room, c)
+		st.tip = nil
+		return
+	}
+	tip := *c
+	st.tip = &tip
+	if c.Status == es.Revoked {
+		return
 	}
 	s.unsettled.Lock()
 	defer s.unsettled.Unlock()
-	if c.Status == es.Settled || c.Status == es.Revoked {
-		delete(s.unsettled.tips, c.Stream)
-		return
-	}
 	if s.unsettled.tips == nil {
 		s.unsettled.tips = make(map[es.StreamID]*es.Commit)
 	}
-	s.unsettled.tips[c.Stream] = &c
+	s.unsettled.tips[c.Stream] = &tip
 }
 
 // Append is that of [es.Store].
@@ -138,7 +144,7 @@ func (s *Store) Append(ctx context.Context, c es.Commit) error {
 	st := s.open(c.Stream)
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	slot, next := st.slot(c.Stream, c.Version), st.next()
+	slot, next := st.slot(c.Stream, c.Version), st.settled.behind()
 	switch {
 	case slot != nil && slot.ID == c.ID && slot.Status != es.Revoked:
 		return nil // it was stored before
@@ -149,7 +155,7 @@ func (s *Store) Append(ctx context.Context, c es.Commit) error {
 	case slot != nil && slot.ID != c.Replaces, slot == nil && c.Replaces != "":
 		return conflict("append", c, slot)
 	}
-	s.put(st, c)
+	s.put(st, &c)
 	return nil
 }
 
@@ -162,7 +168,7 @@ func (s *Store) Claim(ctx context.Context, c es.Commit) error {
 		case slot.Status == es.Pending:
 			claimed := *slot
 			claimed.Status = es.Claimed
-			s.put(st, claimed)
+			s.put(st, &claimed)
 		}
 		return nil
 	})
@@ -177,7 +183,7 @@ func (s *Store) Settle(ctx context.Context, c es.Commit) error {
 		case slot.Status != es.Settled:
 			settled := *slot
 			settled.Status = es.Settled
-			s.put(st, settled)
+			s.put(st, &settled)
 		}
 		return nil
 	})
@@ -194,7 +200,7 @@ func (s *Store) Revoke(ctx context.Context, c es.Commit) error {
 		case slot.Status != es.Pending:
 			return conflict("revoke", c, slot)
 		}
-		s.put(st, es.Commit{Stream: slot.Stream, Version: slot.Version, ID: slot.ID, Status: es.Revoked})
+		s.put(st, &es.Commit{Stream: slot.Stream, Version: slot.Version, ID: slot.ID, Status: es.Revoked})
 		return nil
 	})
 }
@@ -243,30 +249,33 @@ func (s *Store) sequence(ctx context.Context, id es.StreamID, after uint64, back
 			return
 		}
 		settled, tip := st.read()
-		if after > 0 {
-			first, _ := find(settled, after+1)
-			settled = settled[first:]
-		}
-		slots := len(settled)
-		if tip != nil && tip.Version > after {
-			slots++
-		}
-		r := reader{stream: id}
-		for i := range slots {
-			if err := ctx.Err(); err != nil {
+		r := reader{history: settled, stream: id}
+		ended := func() bool {
+			err := ctx.Err()
+			if err != nil {
 				yield(es.Commit{}, fmt.Errorf("load %s: %w", id, err))
+			}
+			return err != nil
+		}
+		var c es.Commit
+		if back {
+			if tip != nil && (ended() || !yield(tip.Clone(), nil)) {
 				return
 			}
-			if back {
-				i = slots - 1 - i
-			}
-			if i == len(settled) {
-				if !yield(tip.Clone(), nil) {
+			for r.end(); r.back(); {
+				if r.commit(&c); ended() || !yield(c, nil) {
 					return
 				}
-			} else if !yield(r.commit(&settled[i]), nil) {
+			}
+			return
+		}
+		for r.from(after); r.forward(&c); {
+			if ended() || !yield(c, nil) {
 				return
 			}
+		}
+		if tip != nil && tip.Version > after && !ended() {
+			yield(tip.Clone(), nil)
 		}
 	}
 }
@@ -321,7 +330,7 @@ func (s *Store) Streams(ctx context.Context, shard, shards int, after es.StreamI
 				return true
 			}
 			settled, tip := st.read()
-			return len(settled) == 0 && (tip == nil || tip.Status == es.Revoked)
+			return settled.next == 0 && (tip == nil || tip.Status == es.Revoked)
 		})
 		for _, id := range slices.SortedFunc(maps.Keys(streams), compare) {
 			if err := ctx.Err(); err != nil {
