@@ -164,7 +164,8 @@ type RebuildOptions struct {
 	// Nil: from the beginning.
 	After []StreamID
 
-	// Progress, if set, is called after each stream; one call at a time.
+	// Progress, if set, is called after each stream, by the goroutine that called
+	// Rebuild.
 	Progress func(RebuildProgress)
 }
 
@@ -193,13 +194,12 @@ func (p *Projection[V, E]) Rebuild(ctx context.Context, o RebuildOptions) error 
 		return fmt.Errorf("rebuild: %w: %d shards, and %d streams to go on from", ErrInvalid, shards, len(o.After))
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	var (
-		mu    sync.Mutex
-		total RebuildProgress
-		first error
-		wg    sync.WaitGroup
-	)
+	type step struct {
+		RebuildProgress // of one stream; of another category it has no streams
+		err             error
+	}
+	steps := make(chan step)
+	var wg sync.WaitGroup
 	for shard := range shards {
 		wg.Go(func() {
 			var after StreamID
@@ -207,32 +207,42 @@ func (p *Projection[V, E]) Rebuild(ctx context.Context, o RebuildOptions) error 
 				after = o.After[shard]
 			}
 			for stream, err := range lister.Streams(ctx, shard, shards, after) {
-				var events uint64
+				s := step{RebuildProgress{Shard: shard, Stream: stream}, err}
 				if err == nil && stream.Category == p.Category {
-					events, err = p.rebuild(ctx, stream)
+					s.Streams = 1
+					s.Events, s.err = p.rebuild(ctx, stream)
 				}
-				mu.Lock()
-				if err != nil {
-					if first == nil {
-						first = fmt.Errorf("rebuild: shard %d: %w", shard, err)
-					}
-					mu.Unlock()
-					cancel()
+				if steps <- s; s.err != nil {
 					return
 				}
-				if stream.Category == p.Category {
-					total.Streams++
-					total.Events += events
-				}
-				if o.Progress != nil {
-					total.Shard, total.Stream = shard, stream
-					o.Progress(total)
-				}
-				mu.Unlock()
 			}
 		})
 	}
-	wg.Wait()
+	go func() {
+		wg.Wait()
+		close(steps)
+	}()
+	// Whatever Progress does, nothing of this outlives the call.
+	defer func() {
+		cancel()
+		for range steps {
+		}
+	}()
+	var total RebuildProgress
+	var first error
+	for s := range steps {
+		if s.err != nil {
+			if first == nil {
+				first = fmt.Errorf("rebuild: shard %d: %w", s.Shard, s.err)
+			}
+			cancel()
+			continue
+		}
+		total = RebuildProgress{Shard: s.Shard, Stream: s.Stream, Streams: total.Streams + s.Streams, Events: total.Events + s.Events}
+		if o.Progress != nil {
+			o.Progress(total)
+		}
+	}
 	return first
 }
 

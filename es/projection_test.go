@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -384,6 +385,32 @@ func TestRebuildResumes(t *testing.T) {
 		if n != 1 {
 			t.Errorf("%s was done %d times", stream, n)
 		}
+	}
+}
+
+// Progress may end its goroutine, as a test does that fails, or panic: Rebuild leaves nothing behind, and no shard waits for ever.
+func TestRebuildWhoseProgressDoesNotReturn(t *testing.T) {
+	tap := newTap()
+	j := &es.Journal{Store: tap.Store}
+	for n := range 20 {
+		if _, err := es.Execute(t.Context(), j, &counter, fmt.Sprint(n), count("a")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p := joined(tap.Store, &memory.Views[string]{})
+	for name, end := range map[string]func(){"exits": runtime.Goexit, "panics": func() { panic("progress") }} {
+		t.Run(name, func(t *testing.T) {
+			ended := make(chan any, 1)
+			go func() {
+				defer func() { ended <- recover() }()
+				_ = p.Rebuild(t.Context(), es.RebuildOptions{Progress: func(es.RebuildProgress) { end() }})
+			}()
+			select {
+			case <-ended:
+			case <-time.After(10 * time.Second):
+				t.Error("Rebuild does not end")
+			}
+		})
 	}
 }
 

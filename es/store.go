@@ -34,6 +34,8 @@ import (
 // Rules for all methods:
 //
 //   - They are safe for concurrent use.
+//   - A loop over a sequence may call the store, about the same stream as well: it
+//     holds no lock while the loop's body runs.
 //   - Commits are values: the store keeps no reference to what it is given, and
 //     gives out nothing that a caller could change history with.
 //   - They obey the context, and a context that has ended before the call gives

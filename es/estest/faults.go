@@ -105,7 +105,8 @@ var ErrCrashed = errors.New("the process has crashed")
 // errLost is the error of a call that leaves its effect open.
 var errLost = errors.New("connection lost")
 
-// Plan says which fault a call meets. It is asked for one call after the other.
+// Plan says which fault a call meets. It is asked for one call after the other, and
+// so must not use what asks it.
 type Plan func(Call) Fault
 
 // At is the plan of one fault, at the n-th call.

@@ -230,8 +230,10 @@ func loopCallsStore(ctx context.Context, s es.Store) error {
 				}
 				next := newCommit(stream, version+1, 1)
 				err := first(
+					newestIs(ctx, s, c),
 					expect("settle in a loop over "+what, s.Settle(ctx, c), nil),
 					put(ctx, s, next),
+					newestIs(ctx, s, next),
 				)
 				if err != nil {
 					return err
@@ -246,6 +248,18 @@ func loopCallsStore(ctx context.Context, s es.Store) error {
 		}
 		return expect("load after the loops", err, nil)
 	})
+}
+
+// newestIs asks for the newest commit of a stream in all ways.
+func newestIs(ctx context.Context, s es.Store, want es.Commit) error {
+	found, err := all(s.Load(ctx, want.Stream, want.Version-1))
+	if err := first(expect("load in a loop", err, nil), differAll(found, []es.Commit{want})); err != nil {
+		return err
+	}
+	for c, err := range s.LoadBack(ctx, want.Stream, 1) {
+		return first(expect("load back in a loop", err, nil), differ(c, want))
+	}
+	return errors.New("load back in a loop yields nothing")
 }
 
 func pendingLists(ctx context.Context, s es.Store) error {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"iter"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -602,21 +603,35 @@ func storeMutants() []mutant[es.Store] {
 			}
 		})},
 		{"a sequence keeps a lock while its caller works", "a loop over a sequence may call the store", breakStore(func(b *brokenStore, s *memory.Store) {
-			lock := make(chan struct{}, 1)
+			var readers atomic.Int32
 			b.settle = func(ctx context.Context, c es.Commit) error {
-				select {
-				case lock <- struct{}{}:
-					defer func() { <-lock }()
-					return s.Settle(ctx, c)
-				case <-ctx.Done():
-					return ctx.Err()
+				for readers.Load() > 0 {
+					if err := ctx.Err(); err != nil {
+						return err
+					}
+					time.Sleep(time.Second)
 				}
+				return s.Settle(ctx, c)
 			}
 			b.load = func(ctx context.Context, stream es.StreamID, after uint64) iter.Seq2[es.Commit, error] {
 				return func(yield func(es.Commit, error) bool) {
-					lock <- struct{}{}
-					defer func() { <-lock }()
+					readers.Add(1)
+					defer readers.Add(-1)
 					s.Load(ctx, stream, after)(yield)
+				}
+			}
+		})},
+		{"a sequence has the only connection while its caller works", "a loop over a sequence may call the store", breakStore(func(b *brokenStore, s *memory.Store) {
+			connection := make(chan struct{}, 1)
+			b.load = func(ctx context.Context, stream es.StreamID, after uint64) iter.Seq2[es.Commit, error] {
+				return func(yield func(es.Commit, error) bool) {
+					select {
+					case connection <- struct{}{}:
+						defer func() { <-connection }()
+						s.Load(ctx, stream, after)(yield)
+					case <-ctx.Done():
+						yield(es.Commit{}, ctx.Err())
+					}
 				}
 			}
 		})},
