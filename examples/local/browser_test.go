@@ -3,8 +3,10 @@ package main
 import (
 	"context"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -285,7 +287,7 @@ var screens = []struct {
 // Nothing is cut off or out of reach on any screen, and axe-core finds nothing serious.
 func visitScreens(b *browser, _ string) {
 	is := is.New(b.t)
-	axe := axeCore(b.t)
+	axe := script(b.t, "AXE_CORE")
 	b.choose(broker, "times out, and got nothing") // with every colour that there is
 	b.press("break", "Send a command")
 	b.sees("streams", "claimed by the relay")
@@ -309,15 +311,17 @@ func visitScreens(b *browser, _ string) {
 	b.mend()
 }
 
-// axeCore returns the source of axe-core, which internal/engines/run has installed.
-func axeCore(t *testing.T) string {
+// script returns the source of what internal/engines/run has installed, and named in a variable: axe-core, or
+// mermaid. Without it there is none, but not in CI.
+func script(t *testing.T, variable string) string {
 	t.Helper()
-	path := os.Getenv("AXE_CORE")
+	path := os.Getenv(variable)
 	if path == "" {
+		missing := "no script: set " + variable + ", or run make test"
 		if os.Getenv("CI") == "true" {
-			t.Fatal("no axe-core: set AXE_CORE, or run make test")
+			t.Fatal(missing)
 		}
-		t.Log("without axe-core: set AXE_CORE, or run make test")
+		t.Log(missing)
 		return ""
 	}
 	src, err := os.ReadFile(path)
@@ -325,6 +329,43 @@ func axeCore(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return string(src)
+}
+
+// Every diagram of the documentation can be drawn. It is here because the browser is.
+func TestDiagrams(t *testing.T) {
+	mermaid := script(t, "MERMAID")
+	if mermaid == "" {
+		t.SkipNow()
+	}
+	const root = "../.."
+	drawn := 0
+	b := openBrowser(t)
+	b.open("about:blank")
+	in(b, "mermaid", chromedp.Evaluate[chromedp.Void](mermaid))
+	err := fs.WalkDir(os.DirFS(root), ".", func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && path != "." && (strings.HasPrefix(d.Name(), ".") || d.Name() == "node_modules"):
+			return fs.SkipDir
+		case !strings.HasSuffix(path, ".md"):
+			return nil
+		}
+		text, err := os.ReadFile(filepath.Join(root, path))
+		for i, block := range strings.Split(string(text), "\n```mermaid\n")[1:] {
+			source, _, _ := strings.Cut(block, "\n```")
+			wrong := in(b, path, chromedp.Evaluate[string](fmt.Sprintf(`mermaid.render('diagram', %q).then(
+				({ svg }) => (svg.startsWith('<svg') ? '' : 'no picture'), (e) => String(e))`, source), chromedp.EvalAwaitPromise))
+			if wrong != "" {
+				t.Errorf("diagram %d of %s: %s", i+1, path, wrong)
+			}
+			drawn++
+		}
+		return err
+	})
+	if err != nil || drawn < 8 {
+		t.Errorf("%d diagrams drawn: %v", drawn, err)
+	}
 }
 
 // Whoever has no mouse gets everywhere, and sees where that is.
