@@ -606,10 +606,11 @@ func storeMutants() []mutant[es.Store] {
 			var readers atomic.Int32
 			b.settle = func(ctx context.Context, c es.Commit) error {
 				for readers.Load() > 0 {
-					if err := ctx.Err(); err != nil {
-						return err
+					select {
+					case <-ctx.Done():
+						return ctx.Err()
+					case <-time.After(time.Second):
 					}
-					time.Sleep(time.Second)
 				}
 				return s.Settle(ctx, c)
 			}
