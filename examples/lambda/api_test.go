@@ -345,7 +345,7 @@ func without(h http.Header, names ...string) http.Header {
 
 // testLatency measures how long it takes from a command to the view that shows it.
 func testLatency(t *testing.T, p programs) {
-	const updates = 100
+	const updates = 50
 	s := start(t, p.checked, settings{})
 	s.consume(1)
 	c := s.through(t, httpAPI)

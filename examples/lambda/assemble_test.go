@@ -3,74 +3,16 @@ package main
 import (
 	"bytes"
 	"context"
-	"errors"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 )
-
-// Whatever is missing is said at once, and the program ends before it asks for an event.
-func TestMissingVariables(t *testing.T) {
-	bin := filepath.Join(t.TempDir(), "bootstrap")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", bin, ".").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	run := func(env ...string) (string, int) {
-		t.Helper()
-		asked := make(chan struct{}, 1)
-		api := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
-			select {
-			case asked <- struct{}{}:
-			default:
-			}
-		}))
-		defer api.Close()
-		cmd := exec.CommandContext(t.Context(), bin)
-		cmd.Env = append(env, "AWS_LAMBDA_RUNTIME_API="+api.Listener.Addr().String())
-		out, err := cmd.CombinedOutput()
-		exit, ok := errors.AsType[*exec.ExitError](err)
-		if !ok {
-			t.Fatalf("it ended with %v\n%s", err, out)
-		}
-		if len(asked) > 0 {
-			t.Error("it asked for an event")
-		}
-		return string(out), exit.ExitCode()
-	}
-
-	out, code := run()
-	if code != 1 {
-		t.Errorf("exit code %d\n%s", code, out)
-	}
-	for _, name := range []string{"EVENT_TABLE", "VIEW_TABLE", "TOPIC_ARN", "OTP_KEY", "TOKEN_KEY", "PUBLIC_URL", "SENDER", "AWS_REGION"} {
-		if !strings.Contains(out, name+": is not set") {
-			t.Errorf("%s is not named:\n%s", name, out)
-		}
-	}
-	if strings.Contains(out, "LOG_LEVEL") {
-		t.Errorf("LOG_LEVEL need not be set:\n%s", out)
-	}
-
-	const secret = "not-a-key"
-	out, code = run("EVENT_TABLE=events", "VIEW_TABLE=v!", "TOPIC_ARN=arn:aws:sns:eu-central-1:123456789012:standard", "OTP_KEY="+secret,
-		"TOKEN_KEY=c2hvcnQ=", "PUBLIC_URL=leftfold.example", "SENDER=pigeon", "LOG_LEVEL=loud", "AWS_REGION=eu-central-1")
-	for _, name := range []string{"VIEW_TABLE", "TOPIC_ARN", "OTP_KEY", "TOKEN_KEY", "PUBLIC_URL", "SENDER", "LOG_LEVEL"} {
-		if !strings.Contains(out, name+": ") {
-			t.Errorf("%s is not named:\n%s", name, out)
-		}
-	}
-	if code != 1 || strings.Contains(out, "EVENT_TABLE") || strings.Contains(out, "AWS_REGION") || strings.Contains(out, secret) {
-		t.Errorf("exit code %d\n%s", code, out)
-	}
-}
 
 // env sets the environment of a function that is deployed well, with its endpoint.
 func env(t *testing.T, endpoint string) func(string) string {

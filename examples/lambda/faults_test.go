@@ -256,7 +256,9 @@ func testFaults(t *testing.T, p programs) {
 		outage bool
 	}
 	var cases []one
-	broken := []fault{refused, serverError, nothingBefore, nothingAfter, lateBefore, lateAfter, resetBefore, resetAfter}
+	before := []fault{serverError, nothingBefore, lateBefore, resetBefore} // without effect, and nobody knows
+	after := []fault{nothingAfter, lateAfter, resetAfter}                  // with it
+	publishes := 0
 	for i, op := range calls {
 		cases = append(cases, one{i + 1, killBefore, false}, one{i + 1, killAfter, false})
 		switch op {
@@ -265,9 +267,12 @@ func testFaults(t *testing.T, p programs) {
 		case "Query":
 			cases = append(cases, one{i + 1, nothingAfter, false})
 		case "Publish":
-			for _, f := range broken {
+			// In each of the three ways that the service can tell apart: once, so that the second attempt
+			// succeeds, and at every attempt.
+			for _, f := range []fault{refused, before[publishes%len(before)], after[publishes%len(after)]} {
 				cases = append(cases, one{i + 1, f, false}, one{i + 1, f, true})
 			}
+			publishes++
 		}
 	}
 	var mu sync.Mutex
@@ -305,6 +310,9 @@ func testFaults(t *testing.T, p programs) {
 		}
 	})
 	t.Logf("%d cases; told: %v", len(cases), told)
+	if publishes < len(before) {
+		t.Errorf("%d publishes do not get round all faults", publishes)
+	}
 	for _, o := range []outcome{accepted, denied, open} {
 		if told[o] == 0 {
 			t.Errorf("nobody was told %q", o)

@@ -37,19 +37,44 @@ func build(t *testing.T) programs {
 	p := programs{plain: buildProgram(t), turns: make(chan struct{}, 16), starts: make(chan struct{}, 4)}
 	p.checked = p.plain
 	if info, ok := debug.ReadBuildInfo(); ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
-		p.checked = buildProgram(t, "-race")
+		p.checked = filepath.Join(t.TempDir(), "bootstrap")
+		if err := goBuild(p.checked, "-race"); err != nil {
+			t.Fatal(err)
+		}
 	}
 	return p
 }
 
-func buildProgram(t *testing.T, flags ...string) string {
+// buildProgram returns the program, which is built once for all tests.
+func buildProgram(t *testing.T) string {
 	t.Helper()
-	program := filepath.Join(t.TempDir(), "bootstrap")
-	args := append([]string{"build", "-tags", "lambda.norpc", "-o", program}, flags...)
-	if out, err := exec.CommandContext(t.Context(), "go", append(args, ".")...).CombinedOutput(); err != nil {
-		t.Fatalf("go %v: %v\n%s", args, err, out)
+	if err := built(); err != nil {
+		t.Fatal(err)
 	}
-	return program
+	return filepath.Join(folder, "bootstrap")
+}
+
+var (
+	folder string
+	built  = sync.OnceValue(func() error { return goBuild(filepath.Join(folder, "bootstrap")) })
+)
+
+func TestMain(m *testing.M) {
+	var err error
+	if folder, err = os.MkdirTemp("", "bootstrap"); err != nil {
+		panic(err)
+	}
+	code := m.Run()
+	_ = os.RemoveAll(folder)
+	os.Exit(code)
+}
+
+func goBuild(program string, flags ...string) error {
+	args := append([]string{"build", "-tags", "lambda.norpc", "-o", program}, flags...)
+	if out, err := exec.Command("go", append(args, ".")...).CombinedOutput(); err != nil {
+		return fmt.Errorf("go %v: %w\n%s", args, err, out)
+	}
+	return nil
 }
 
 // function is the part of Lambda that runs a function: the program, in as many

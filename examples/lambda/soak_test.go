@@ -29,6 +29,7 @@ import (
 // the same choices; which calls they meet is up to the machine.
 func TestSoak(t *testing.T) {
 	e := live(t)
+	t.Parallel()
 	length, round, say := time.Duration(0), 4*time.Second, func(s string) { t.Log(s) }
 	if v := os.Getenv("SOAK"); v != "" {
 		var err error
