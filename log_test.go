@@ -183,6 +183,11 @@ func TestLogIsDocumented(t *testing.T) {
 			}
 		}
 
+		r := &es.Reactor[es.Event]{Name: "log-tester", Category: "log", Events: asIs{}, Logger: logger, React: func(context.Context, es.Recorded[es.Event], string) error { return nil }}
+		if err := r.Handle(ctx, told[0]); err != nil {
+			t.Error(err)
+		}
+
 		var handle func(es.Commit) error
 		consumer := &snsbus.Consumer{Logger: logger, Handle: func(_ context.Context, c es.Commit) error { return handle(c) }}
 		receive := func(ctx context.Context, body string) {

@@ -46,6 +46,7 @@ func logged(logger *slog.Logger) map[string]func() error {
 	a := &es.Aggregate[string, es.Event]{Category: "test", Events: asIs{}, LatestOnly: true, Fold: func(s string, _ es.Event) string { return s }}
 	events := []es.Event{{Type: "test.event"}}
 	p := &es.Projection[string, es.Event]{Category: "test", Events: asIs{}, Fold: a.Fold, Views: still{}, Store: still{}, Logger: logger}
+	r := &es.Reactor[es.Event]{Name: "test", Category: "test", Events: asIs{}, Logger: logger, React: func(context.Context, es.Recorded[es.Event], string) error { return nil }}
 	c := es.Commit{Stream: es.StreamID{Category: "test", ID: "1"}, Version: 1, ID: "id", Events: events}
 	return map[string]func() error{
 		"Execute": func() error {
@@ -54,6 +55,7 @@ func logged(logger *slog.Logger) map[string]func() error {
 		},
 		"Relay":  func() error { _, err := j.Relay(ctx); return err },
 		"Handle": func() error { return p.Handle(ctx, c) },
+		"React":  func() error { return r.Handle(ctx, c) },
 	}
 }
 
@@ -72,7 +74,7 @@ func (h *counting) Handle(context.Context, slog.Record) error { h.n++; return ni
 // at all.
 func TestLoggingThatIsOffAllocatesNothing(t *testing.T) {
 	// What these allocate for other reasons. It may become less.
-	most := map[string]float64{"Execute": 23, "Relay": 5, "Handle": 4}
+	most := map[string]float64{"Execute": 23, "Relay": 5, "Handle": 4, "React": 5}
 	info, debug := &counting{level: slog.LevelInfo}, &counting{level: slog.LevelDebug}
 	none, off, on := logged(nil), logged(slog.New(info)), logged(slog.New(debug))
 	for name, limit := range most {

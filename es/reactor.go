@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"log/slog"
 	"strconv"
+	"time"
 )
 
 // Reactor is an event handler: it turns events into commands, on the same stream or
@@ -13,7 +15,7 @@ import (
 // Commits come at least once, so React may see an event again. The command name
 // that it gets makes what it executes idempotent within the window of [Named]; a call of
 // another system needs a key of its own, for which the name serves as well.
-// All fields must be set. It is safe for concurrent use if React is.
+// All fields but Logger must be set. It is safe for concurrent use if React is.
 type Reactor[E any] struct {
 	// Name tells this reactor from others on the same events. It never changes.
 	Name string
@@ -29,6 +31,11 @@ type Reactor[E any] struct {
 	// event, and is the same each time the event is delivered; a reaction of
 	// several commands on one stream appends something of its own.
 	React func(ctx context.Context, e Recorded[E], command string) error
+
+	// Logger gets a record, at the level of debugging, of every commit to all of whose
+	// events Handle has reacted; nil means none. See Logger of [Journal]. Errors are
+	// not logged but returned.
+	Logger *slog.Logger
 }
 
 // Handle reacts to the events of a commit, in order. It stops at the first error,
@@ -39,6 +46,10 @@ func (r *Reactor[E]) Handle(ctx context.Context, c Commit) error {
 	}
 	if err := c.Validate(); err != nil {
 		return fmt.Errorf("%s: %w", r.Name, err)
+	}
+	var start time.Time
+	if r.Logger != nil {
+		start = time.Now()
 	}
 	ctx = WithMeta(ctx, map[string]string{
 		MetaCorrelation: cmp.Or(c.Meta[MetaCorrelation], c.ID),
@@ -59,6 +70,10 @@ func (r *Reactor[E]) Handle(ctx context.Context, c Commit) error {
 				return fmt.Errorf("%s: %s@%d: %w", r.Name, c.Stream, c.Version+uint64(i), err)
 			}
 		}
+	}
+	if r.Logger != nil {
+		note(ctx, r.Logger, slog.LevelDebug, "reacted", &c,
+			slog.String("reactor", r.Name), slog.Int("events", len(c.Events)), millis(time.Since(start)))
 	}
 	return nil
 }

@@ -40,7 +40,7 @@ func (s *Service) Projections() (*es.Projection[org.View, org.Event], *es.Projec
 // React is the subscriber that sends codes.
 func (s *Service) React(ctx context.Context, c es.Commit) error {
 	r := es.Reactor[otp.Event]{
-		Name: senderName, Category: otp.Aggregate.Category, Events: otp.Aggregate.Events, React: s.send,
+		Name: senderName, Category: otp.Aggregate.Category, Events: otp.Aggregate.Events, React: s.send, Logger: s.Logger,
 	}
 	return r.Handle(ctx, c)
 }
