@@ -9,7 +9,8 @@ import (
 
 // The records of this package are listed in docs/operations.md, with levels and
 // keys. Metrics and alarms are made from them, so their names do not change. None
-// has event data, state, metadata or the name of a command.
+// has event data, state, metadata or the name of a command; an error is logged as it
+// came, with what a store, a broker or a decoder put into it.
 
 // note logs what became of a commit, or costs nothing.
 func note(ctx context.Context, l *slog.Logger, level slog.Level, msg string, c *Commit, attrs ...slog.Attr) {

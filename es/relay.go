@@ -27,7 +27,8 @@ const (
 // row get no answer, or the context ends. The error joins a [*BlockedError] for each
 // of the first 10 commits that could not be finished; it wraps errors.ErrUnsupported
 // if the store cannot list pending commits, and [ErrInvalid] if the journal has no
-// publisher, which leaves nothing pending.
+// publisher, which leaves nothing pending. What Relay did not come to, since it gave up, is
+// in none of these: neither in n, nor in the error, nor in the log's count of what is left.
 func (j *Journal) Relay(ctx context.Context) (n int, err error) {
 	if err := j.validate(); err != nil {
 		return 0, err
