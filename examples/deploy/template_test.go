@@ -477,12 +477,60 @@ var checks = []check{
 			}
 		}
 	}},
+	{"metrics are made of what is logged", func(t *testing.T, s stack, bad problem) {
+		// The records that the service logs by default, with their keys; another test compares the table with the code.
+		operations, logged := read(t, "../../docs/operations.md"), make(map[string][]string)
+		for _, row := range regexp.MustCompile("(?m)^\\| `([^`]+)` \\| (?:`([^`]+)` )?\\| ([A-Z, ]+) \\| ([a-z ]+) \\|").FindAllStringSubmatch(operations, -1) {
+			if row[3] != "DEBUG" {
+				logged[strings.TrimSuffix(row[1]+": "+row[2], ": ")] = strings.Fields(row[4])
+			}
+		}
+		metrics := make(map[string]bool)
+		for _, id := range s.ids("AWS::Logs::MetricFilter") {
+			p := s.properties(id)
+			pattern, value := fmt.Sprint(at(p, "FilterPattern")), at(p, "MetricTransformations/0/MetricValue")
+			m := regexp.MustCompile(`^{ \$\.msg = "([^"]+)" && (?:\$\.outcome = "(\w+)"|\$\.(\w+) > 0) }$`).FindStringSubmatch(pattern)
+			if m == nil {
+				bad("%s: the pattern %s is not as this test reads it", id, pattern)
+				continue
+			}
+			keys, ok := logged[strings.TrimSuffix(m[1]+": "+m[2], ": ")]
+			if key, adds := strings.CutPrefix(fmt.Sprint(value), "$."); !ok || adds && !slices.Contains(keys, key) || m[3] != "" && !slices.Contains(keys, m[3]) || !adds && value != "1" {
+				bad("%s: %s with %v: nothing like it is logged", id, pattern, value)
+			}
+			if target(at(p, "LogGroupName")) != s.log || render(at(p, "MetricTransformations/0/MetricNamespace")) != "AWS::StackName" {
+				bad("%s is not about the log of this stack alone", id)
+			}
+			name := fmt.Sprint(at(p, "MetricTransformations/0/MetricName"))
+			if metrics[name] = true; !strings.Contains(operations, "\n| `"+name+"` | `"+pattern+"` |") {
+				bad("%s: docs/operations.md does not say what %s is", id, name)
+			}
+		}
+		if len(metrics) != 6 {
+			bad("there are %d metrics: %v", len(metrics), metrics)
+		}
+		for _, id := range s.ids("AWS::CloudWatch::Alarm") {
+			if p := s.properties(id); !strings.HasPrefix(render(at(p, "Namespace")), "AWS/") {
+				want(bad, id, p, object{
+					"Namespace": object{"Ref": "AWS::StackName"}, "Dimensions": nil, "Statistic": "Maximum", "Threshold": 1, "ComparisonOperator": "GreaterThanOrEqualToThreshold",
+					"TreatMissingData": "notBreaching", "ActionsEnabled": nil, "AlarmActions": at(s.properties("FailedAlarm"), "AlarmActions"),
+				})
+				if !metrics[fmt.Sprint(at(p, "MetricName"))] {
+					bad("%s: nothing makes the metric %v", id, at(p, "MetricName"))
+				}
+				delete(metrics, "Left")
+			}
+		}
+		if metrics["Left"] {
+			bad("no alarm for commits that are left")
+		}
+	}},
 	{"the stack can be deployed twice", func(_ *testing.T, s stack, bad problem) {
 		resources, _ := s.root["Resources"].(object)
 		for id, r := range resources {
 			for _, key := range []string{"TableName", "TopicName", "QueueName", "FunctionName", "RoleName", "LogGroupName", "AlarmName", "Name"} {
 				switch name := at(r, "Properties/"+key); {
-				case name == nil, at(r, "Type") == "AWS::Lambda::Permission":
+				case name == nil, at(r, "Type") == "AWS::Lambda::Permission", at(s.root, "Resources/"+target(name)) != nil:
 				case !strings.Contains(render(name), "AWS::StackName"):
 					bad("%s: %s is %v", id, key, name)
 				case at(r, "DeletionPolicy") == "Retain":
