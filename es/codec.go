@@ -11,7 +11,7 @@ import (
 )
 
 // Codec turns the events of an aggregate into stored events and back. [JSON]
-// makes one from a table; any other encoding can take its place.
+// makes one from a table, and [NewCodec] one for any other encoding.
 //
 // A codec is safe for concurrent use and knows a fixed set of types. An event
 // outside of it is an error that wraps [ErrUnknownEvent], never skipped.
@@ -63,145 +63,81 @@ const maxUpcasts = 100
 // JSON panics if the table is broken: empty, with an empty name, a nil value,
 // one Go type under two names, or a name that is also upcast.
 func JSON[E any](types map[string]E, upcasts ...Upcast) Codec[E] {
-	c := &jsonCodec[E]{
-		types:   make(map[string]*jsonType, len(types)),
+	return newTable("es.JSON", json.Marshal, func() func([]byte, any) error { return newJSONReader().unmarshal }, types, upcasts)
+}
+
+// NewCodec is [JSON] for any other encoding, or another library for the same one.
+// Marshal is given an event, and unmarshal a pointer to the zero value of its Go type, or
+// what the table has where that is a pointer. Both are safe for concurrent use; unmarshal keeps
+// no reference to the data or to the pointer.
+func NewCodec[E any](marshal func(any) ([]byte, error), unmarshal func([]byte, any) error, types map[string]E, upcasts ...Upcast) Codec[E] {
+	if marshal == nil || unmarshal == nil {
+		panic("es.NewCodec: it needs two functions")
+	}
+	return newTable("es.NewCodec", marshal, func() func([]byte, any) error { return unmarshal }, types, upcasts)
+}
+
+// table is a codec by a table of Go types.
+type table[E any] struct {
+	marshal func(any) ([]byte, error)
+	types   map[string]*eventType
+	names   map[reflect.Type]string
+	upcasts map[string]func([]byte) ([]Event, error)
+}
+
+// newTable returns a codec whose unmarshal functions are each used by one goroutine at a time.
+func newTable[E any](caller string, marshal func(any) ([]byte, error), unmarshal func() func([]byte, any) error, types map[string]E, upcasts []Upcast) *table[E] {
+	c := &table[E]{
+		marshal: marshal,
+		types:   make(map[string]*eventType, len(types)),
 		names:   make(map[reflect.Type]string, len(types)),
 		upcasts: make(map[string]func([]byte) ([]Event, error), len(upcasts)),
 	}
 	if len(types) == 0 {
-		panic("es.JSON: the table of event types is empty")
+		panic(caller + ": the table of event types is empty")
 	}
 	for _, name := range slices.Sorted(maps.Keys(types)) {
 		t := reflect.TypeOf(types[name])
 		if t == nil {
-			panic(fmt.Sprintf("es.JSON: event type %q has a nil value in the table", name))
+			panic(fmt.Sprintf("%s: event type %q has a nil value in the table", caller, name))
 		}
 		if err := validateName("event type", name, MaxName); err != nil {
-			panic(fmt.Sprintf("es.JSON: %v", err))
+			panic(fmt.Sprintf("%s: %v", caller, err))
 		}
 		if other, ok := c.names[t]; ok {
-			panic(fmt.Sprintf("es.JSON: %s is in the table as %q and as %q", t, other, name))
+			panic(fmt.Sprintf("%s: %s is in the table as %q and as %q", caller, t, other, name))
 		}
-		c.types[name], c.names[t] = newJSONType(t), name
+		c.types[name], c.names[t] = newEventType(t, unmarshal), name
 	}
 	for _, u := range upcasts {
 		if _, ok := c.types[u.Type]; ok || u.Type == "" || u.To == nil || c.upcasts[u.Type] != nil {
-			panic(fmt.Sprintf("es.JSON: upcast of %q: the name must be set, not be in the table, and have one function", u.Type))
+			panic(fmt.Sprintf("%s: upcast of %q: the name must be set, not be in the table, and have one function", caller, u.Type))
 		}
 		c.upcasts[u.Type] = u.To
 	}
 	return c
 }
 
-type jsonCodec[E any] struct {
-	types   map[string]*jsonType
-	names   map[reflect.Type]string
-	upcasts map[string]func([]byte) ([]Event, error)
-}
+func (c *table[E]) Types() []string { return slices.Sorted(maps.Keys(c.types)) }
 
-// jsonType decodes into one Go type.
-type jsonType struct {
-	elem    reflect.Type // what JSON is decoded into
-	pointer bool         // whether the event is a pointer to it
-	readers sync.Pool    // of *jsonReader
-}
-
-func newJSONType(t reflect.Type) *jsonType {
-	jt := &jsonType{elem: t}
-	if t.Kind() == reflect.Pointer {
-		jt.elem, jt.pointer = t.Elem(), true
-	}
-	jt.readers.New = func() any { return newJSONReader(jt.elem) }
-	return jt
-}
-
-func (jt *jsonType) decode(data []byte) (any, error) {
-	r := jt.readers.Get().(*jsonReader)
-	if jt.pointer {
-		r.point(reflect.New(jt.elem))
-	}
-	if !r.read(data) {
-		// The decoder is of no use any more, and this says what is wrong.
-		r = newJSONReader(jt.elem)
-		if err := json.Unmarshal(data, r.into); err != nil {
-			return nil, err
-		}
-	}
-	defer jt.readers.Put(r)
-	if jt.pointer {
-		return r.into, nil
-	}
-	// The interface has a copy of its own, so the next event can be decoded into the same place.
-	defer r.value.SetZero()
-	return r.value.Interface(), nil
-}
-
-// maxReused is up to how many bytes a json.Decoder that is used again takes less time than json.Unmarshal.
-const maxReused = 256
-
-// jsonReader decodes one value after the other with the same [json.Decoder]. That saves what
-// json.Unmarshal makes anew for each: half of the allocations, and a third of the
-// time where values are small.
-type jsonReader struct {
-	decoder *json.Decoder
-	data    []byte        // what of it the decoder has not read yet
-	into    any           // a pointer
-	value   reflect.Value // what it points to
-}
-
-func newJSONReader(t reflect.Type) *jsonReader {
-	r := new(jsonReader)
-	r.point(reflect.New(t))
-	r.decoder = json.NewDecoder(r)
-	return r
-}
-
-func (r *jsonReader) point(to reflect.Value) { r.into, r.value = to.Interface(), to.Elem() }
-
-// read decodes data, and reports false if it is not one value that fits, with no space behind it.
-// Then the reader must not be used again.
-func (r *jsonReader) read(data []byte) bool {
-	if len(data) > maxReused {
-		return json.Unmarshal(data, r.into) == nil
-	}
-	start := r.decoder.InputOffset()
-	r.data = data
-	err := r.decoder.Decode(r.into)
-	r.data = nil
-	return err == nil && r.decoder.InputOffset()-start == int64(len(data))
-}
-
-// Read is for the decoder.
-func (r *jsonReader) Read(p []byte) (int, error) {
-	if len(r.data) == 0 {
-		return 0, io.EOF
-	}
-	n := copy(p, r.data)
-	r.data = r.data[n:]
-	return n, nil
-}
-
-func (c *jsonCodec[E]) Types() []string { return slices.Sorted(maps.Keys(c.types)) }
-
-func (c *jsonCodec[E]) Encode(e E) (Event, error) {
-	t := reflect.TypeOf(e)
-	name, ok := c.names[t]
+func (c *table[E]) Encode(e E) (Event, error) {
+	name, ok := c.names[reflect.TypeOf(e)]
 	if !ok {
 		return Event{}, fmt.Errorf("%w: %T is not in the codec's table", ErrUnknownEvent, e)
 	}
 	if v := reflect.ValueOf(e); v.Kind() == reflect.Pointer && v.IsNil() {
 		return Event{}, fmt.Errorf("%w: the event is a nil %T", ErrInvalid, e)
 	}
-	data, err := json.Marshal(e)
+	data, err := c.marshal(e)
 	if err != nil {
 		return Event{}, err
 	}
 	return Event{Type: name, Data: data}, nil
 }
 
-func (c *jsonCodec[E]) Decode(dst []E, e Event) ([]E, error) { return c.decode(dst, e, 0) }
+func (c *table[E]) Decode(dst []E, e Event) ([]E, error) { return c.decode(dst, e, 0) }
 
-func (c *jsonCodec[E]) decode(dst []E, e Event, depth int) ([]E, error) {
+func (c *table[E]) decode(dst []E, e Event, depth int) ([]E, error) {
 	if t, ok := c.types[e.Type]; ok {
 		v, err := t.decode(e.Data)
 		if err != nil {
@@ -226,4 +162,90 @@ func (c *jsonCodec[E]) decode(dst []E, e Event, depth int) ([]E, error) {
 		}
 	}
 	return dst, nil
+}
+
+// eventType decodes into one Go type.
+type eventType struct {
+	elem    reflect.Type // what is decoded into
+	pointer bool         // whether the event is a pointer to it
+	places  sync.Pool    // of *place
+}
+
+// place is where an event is decoded into: the interface that is made of it has a copy, so the next
+// one can be decoded into the same place.
+type place struct {
+	into      any           // a pointer
+	value     reflect.Value // what it points to
+	unmarshal func([]byte, any) error
+}
+
+func newEventType(t reflect.Type, unmarshal func() func([]byte, any) error) *eventType {
+	et := &eventType{elem: t}
+	if t.Kind() == reflect.Pointer {
+		et.elem, et.pointer = t.Elem(), true
+	}
+	et.places.New = func() any {
+		v := reflect.New(et.elem)
+		return &place{v.Interface(), v.Elem(), unmarshal()}
+	}
+	return et
+}
+
+func (et *eventType) decode(data []byte) (any, error) {
+	p := et.places.Get().(*place)
+	defer et.places.Put(p)
+	if et.pointer {
+		into := reflect.New(et.elem).Interface()
+		return into, p.unmarshal(data, into)
+	}
+	defer p.value.SetZero()
+	if err := p.unmarshal(data, p.into); err != nil {
+		return nil, err
+	}
+	return p.value.Interface(), nil
+}
+
+// jsonReader decodes one value after the other with the same [json.Decoder]. That saves what
+// json.Unmarshal makes anew for each: half of the allocations, and a third of the
+// time where values are small.
+type jsonReader struct {
+	decoder *json.Decoder
+	data    []byte // what the decoder has not read yet
+}
+
+func newJSONReader() *jsonReader {
+	r := new(jsonReader)
+	r.decoder = json.NewDecoder(r)
+	return r
+}
+
+// maxReused is up to how many bytes a decoder that is used again takes less time than json.Unmarshal.
+const maxReused = 256
+
+func (r *jsonReader) unmarshal(data []byte, into any) error {
+	if len(data) > maxReused {
+		return json.Unmarshal(data, into)
+	}
+	start := r.decoder.InputOffset()
+	r.data = data
+	err := r.decoder.Decode(into)
+	r.data = nil
+	if err == nil && r.decoder.InputOffset()-start == int64(len(data)) {
+		return nil
+	}
+	// It is not one value, or has space behind it, or does not fit. Such a decoder cannot go on, and
+	// json.Unmarshal says what is wrong.
+	r.decoder = json.NewDecoder(r)
+	reflect.ValueOf(into).Elem().SetZero()
+	return json.Unmarshal(data, into)
+}
+
+// Read is for the decoder.
+func (r *jsonReader) Read(p []byte) (int, error) {
+	if len(r.data) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(p, r.data)
+	r.data = r.data[n:]
+	return n, nil
 }

@@ -3,6 +3,7 @@ package es_test
 import (
 	"context"
 	"encoding/json"
+	"encoding/xml"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -338,6 +339,21 @@ func ExampleJSON() {
 	// task.added {"Title":"read"} <nil>
 	// es_test.Added{Title:"read"} <nil>
 	// true
+}
+
+// Any library that has two functions like those of encoding/json will do.
+func ExampleNewCodec() {
+	codec := es.NewCodec(xml.Marshal, xml.Unmarshal, map[string]TaskEvent{
+		"task.added":    Added{},
+		"task.finished": Finished{},
+	})
+	stored, err := codec.Encode(Added{"read"})
+	fmt.Println(stored.Type, string(stored.Data), err)
+	events, err := codec.Decode(nil, stored)
+	fmt.Printf("%#v %v\n", events[0], err)
+	// Output:
+	// task.added <Added><Title>read</Title></Added> <nil>
+	// es_test.Added{Title:"read"} <nil>
 }
 
 func ExampleRename() {

@@ -9,7 +9,7 @@ import (
 
 // It must be there before the tests run, and has no other place than an initialiser.
 var _ = func() bool {
-	maps.Copy(decoders, map[string]orgCodec{
+	maps.Copy(libraries, map[string]jsonLibrary{
 		"encoding/json/v2": {
 			func(v any) ([]byte, error) { return jsonv2.Marshal(v) },
 			func(data []byte, v any) error { return jsonv2.Unmarshal(data, v) },

@@ -43,7 +43,7 @@ func leftfoldOrg(schema string, latest bool) *leftfold[Org, OrgEvent] {
 		aggregate: es.Aggregate[Org, OrgEvent]{
 			Category:   "org",
 			Fold:       Org.Fold,
-			Events:     es.JSON(map[string]OrgEvent{orgCreated: OrgCreated{}, orgUpdated: OrgUpdated{}}),
+			Events:     es.JSON(orgTypes),
 			LatestOnly: latest,
 			Snapshots:  es.Snapshots[Org]{Schema: schema},
 		},
