@@ -23,6 +23,15 @@ type command struct {
 	fingerprint uint64
 	versioned   bool
 	version     uint64
+	raw         bool // whether its aggregate is made for this one command
+}
+
+// queue is that of the journal.
+func (c *command) queue(ctx context.Context, j *Journal, aggregate any, stream StreamID) (*tail, error) {
+	if c.raw {
+		return nil, nil
+	}
+	return j.queue(ctx, aggregate, stream)
 }
 
 // Named gives a command a name, so that executing it again has no further effect
@@ -81,14 +90,26 @@ func Execute[S, E any](ctx context.Context, j *Journal, a *Aggregate[S, E], id s
 			return Result{}, fmt.Errorf("execute %s: %w", stream, err)
 		}
 	}
+	tail, err := cmd.queue(ctx, j, a, stream)
+	if err != nil {
+		return Result{}, fmt.Errorf("execute %s: %w", stream, err)
+	}
+	defer tail.leave()
 	var tries tries
 	for {
-		l, err := a.load(ctx, j, stream)
-		if err != nil {
-			return Result{}, err
+		// What is remembered may be old. Only an append that succeeds shows that it is not; whatever else it
+		// would lead to, the store is asked before the caller is told.
+		l, remembered := recall[S](tail)
+		if !remembered {
+			if l, err = a.load(ctx, j, stream); err != nil {
+				return Result{}, err
+			}
 		}
 		tip := l.tip
 		res, repeated, err := cmd.repeats(stream, l.done)
+		if err != nil && remembered {
+			continue
+		}
 		if err != nil || repeated && (tip == nil || res.Version != tip.Last()) {
 			return res, err
 		}
@@ -109,21 +130,35 @@ func Execute[S, E any](ctx context.Context, j *Journal, a *Aggregate[S, E], id s
 			return Result{}, err
 		}
 		if cmd.versioned && cmd.version != l.version {
+			if remembered {
+				continue
+			}
+			remember(tail, l)
 			return Result{}, &VersionError{Stream: stream, Want: cmd.version, Have: l.version}
 		}
 		events, err := decide(l.state)
-		if err != nil {
-			return Result{}, err
-		}
-		if len(events) == 0 {
+		if err != nil || len(events) == 0 {
+			if remembered {
+				continue
+			}
+			remember(tail, l)
+			if err != nil {
+				return Result{}, err
+			}
 			return Result{Stream: stream, Version: l.version, Status: Settled}, nil
 		}
 		c, err := a.compose(ctx, j, stream, cmd, l, events)
 		if err != nil {
+			if remembered {
+				continue
+			}
 			return Result{}, err
 		}
 		status, err := j.commit(ctx, &c, tries.n+1)
 		if errors.Is(err, ErrConflict) {
+			if remembered {
+				continue
+			}
 			if err := tries.again(ctx, j, stream); err != nil {
 				return Result{}, err
 			}
@@ -131,6 +166,9 @@ func Execute[S, E any](ctx context.Context, j *Journal, a *Aggregate[S, E], id s
 		}
 		if err != nil {
 			return Result{}, err
+		}
+		if tail != nil && status == Settled && a.follow(&l, &c) == nil {
+			remember(tail, l)
 		}
 		return Result{Stream: stream, Version: c.Last(), Time: c.Time, Status: status}, nil
 	}
@@ -236,7 +274,7 @@ func (a *Aggregate[S, E]) addState(store Store, c *Commit, l loaded[S], events [
 // is [Named] by it, its events being the content. Meta is added to that of the
 // context. Result and errors are those of Execute.
 func (j *Journal) Commit(ctx context.Context, c Commit) (Result, error) {
-	var options []Option
+	options := []Option{func(c *command) { c.raw = true }}
 	if c.Version > 0 {
 		options = append(options, IfVersion(c.Version-1))
 	}

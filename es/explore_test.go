@@ -167,12 +167,18 @@ func explore(t *testing.T, x *estest.Explorer) {
 
 // How far it is explored: a little in every run of the tests, further with EXPLORE=ci, which takes a
 // minute or two, and as far as docs/protocol.md says with EXPLORE=all.
-func TestExplore(t *testing.T) {
-	const quick, ci, all = 0, 1, 2
+const quick, ci, all = 0, 1, 2
+
+func howFar(t *testing.T) int {
 	far, ok := map[string]int{"": quick, "ci": ci, "all": all}[os.Getenv("EXPLORE")]
 	if !ok {
 		t.Fatal("EXPLORE must be ci or all")
 	}
+	return far
+}
+
+func TestExplore(t *testing.T) {
+	far := howFar(t)
 	for _, row := range []struct {
 		writers, relays, faults int
 		far                     int

@@ -45,16 +45,29 @@ type Journal struct {
 	Remember    int
 	RememberFor time.Duration
 
+	// Cache is of how many streams the journal remembers the newest state, so that the next
+	// command decides from there without reading; 0 means none. It is for a process
+	// that gets most of the commands on a stream. Where that is another one,
+	// the command's append fails and it is decided again from what is stored, which costs
+	// that write. A refusal, or a decision that there is nothing to do, is always one from
+	// what is stored, and so is an error.
+	// Commands on one such stream wait for each other in place of colliding, each
+	// at most as long as Timeout. What is remembered is one state for each stream and aggregate, which is
+	// told by its address, and takes as much memory as it does.
+	Cache int
+
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 
 	// Logger gets a record of every commit with what became of it, and of
 	// whatever else the protocol had to do; nil means none. What goes well is at
 	// the level of debugging. docs/operations.md lists names and keys, which are
-	// stable. No event data, state or metadata is logged, and no command name.
+	// stable. No event data, state or metadata is logged, and no command name, but for what the
+	// error of a codec may quote.
 	Logger *slog.Logger
 
 	depths sync.Map // category → *depth
+	tails  tails
 }
 
 // Result says what became of a command that was accepted: it is stored, and it is

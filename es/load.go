@@ -169,6 +169,24 @@ func (l *loaded[S]) reached(c *Commit) {
 	}
 }
 
+// follow adds a settled commit to what is known of its stream. The state is that of the events as they are stored, as it is
+// for everybody else.
+func (a *Aggregate[S, E]) follow(l *loaded[S], c *Commit) (err error) {
+	if a.LatestOnly {
+		l.state = *new(S)
+	}
+	if l.state, _, err = a.apply(l.state, c, nil); err != nil {
+		return err
+	}
+	l.since++
+	if c.State != nil {
+		l.since = 0
+	}
+	l.marker = ""
+	l.reached(c)
+	return nil
+}
+
 // keep returns a copy, so that of all commits only the copied one is on the heap.
 func keep(c *Commit) *Commit {
 	kept := *c

@@ -16,7 +16,7 @@ var leftfoldLibrary = Library{
 }
 
 // Strategies are ways of running a command other than by the whole stream: ours by the
-// newest snapshot and by the newest commit alone, and the snapshots of the fastest
+// newest snapshot, by the newest commit alone and by what is remembered, and the snapshots of the fastest
 // of the others.
 var Strategies = []Library{{
 	Name:    "leftfold+snapshots",
@@ -27,6 +27,14 @@ var Strategies = []Library{{
 	Name:  "leftfold+latest",
 	Keeps: "JSON",
 	Org:   func() (Store[Org], error) { return leftfoldOrg("", true), nil },
+}, {
+	Name:  "leftfold+cache",
+	Keeps: "JSON",
+	Org: func() (Store[Org], error) {
+		l := leftfoldOrg("", false)
+		l.journal.Cache = 1 << 20
+		return l, nil
+	},
 }, chronicleSnapshots}
 
 type leftfold[S, E any] struct {

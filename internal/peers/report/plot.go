@@ -21,6 +21,7 @@ var (
 	colours = map[string]color.RGBA{
 		"leftfold+snapshots":  {0xd9, 0x48, 0x01, 0xff},
 		"leftfold+latest":     {0xf0, 0x8c, 0x00, 0xff},
+		"leftfold+cache":      {0xc2, 0x25, 0x5c, 0xff},
 		"leftfold":            {0xe0, 0x31, 0x31, 0xff},
 		"loop":                {0x80, 0x80, 0x80, 0xff},
 		"chronicle":           {0x22, 0x8b, 0xe6, 0xff},
@@ -75,7 +76,7 @@ func commandPlot(r *results) (*plot.Plot, error) {
 		line.Color, dots.Color = colours[name], colours[name]
 		line.Width, dots.Shape, dots.Radius = vg.Points(1.2), draw.CircleGlyph{}, vg.Points(2)
 		switch name {
-		case "leftfold", "leftfold+snapshots", "leftfold+latest":
+		case "leftfold", "leftfold+snapshots", "leftfold+latest", "leftfold+cache":
 			line.Width, dots.Radius = vg.Points(2.5), vg.Points(3.5)
 		case "loop":
 			line.Dashes = []vg.Length{vg.Points(4), vg.Points(3)}

@@ -274,6 +274,9 @@ var goals = []goal{
 	{"command with snapshots: 100 000 events to 10", 1.1, false, func(r *results) (float64, bool) {
 		return r.ratio(commandName("leftfold+snapshots", 100_000), commandName("leftfold+snapshots", 10), r.time)
 	}},
+	{"command with the cache: 100 000 events to 10", 1.1, false, func(r *results) (float64, bool) {
+		return r.ratio(commandName("leftfold+cache", 100_000), commandName("leftfold+cache", 10), r.time)
+	}},
 	{"codec with encoding/json, to the library alone", 1.1, false, pluggedIn("encoding.json")},
 	{"codec with encoding/json/v2, to the library alone", 1.1, false, pluggedIn("encoding.json.v2")},
 	{"codec with goccy/go-json, to the library alone", 1.1, false, pluggedIn("goccy.go-json")},
