@@ -1,10 +1,10 @@
 package dynamostore
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"strconv"
@@ -35,9 +35,9 @@ func (c canned) Do(r *http.Request) (*http.Response, error) {
 	}, nil
 }
 
-const newest = `{"Count":1,"Items":[{"s":{"S":"sized/1"},"v":{"N":"7"},"i":{"S":"4X2XQ6ZJ3M5K7N8P9RSTUVWXYZ"},"st":{"S":"settled"},` +
-	`"t":{"S":"2026-01-02T03:04:05.000000006Z"},"e":{"L":[{"S":"sized"},{"S":"{\"Text\":\"eeeeeeeeeeeeeeeeeeee\"}"}]},` +
-	`"y":{"S":"sized/1"},"z":{"S":"{\"Text\":\"ssssssssssssssssssss\"}"}}]}`
+const newest = `{"Count":1,"Items":[{"s":{"S":"sized/1"},"v":{"N":"7"},"i":{"S":"4X2XQ6ZJ3M5K7N8P9RSTUVWXYZ"},` +
+	`"t":{"S":"2026-01-02T03:04:05.000000006Z"},` +
+	`"c":{"S":"1e5,31:sized{\"Text\":\"eeeeeeeeeeeeeeeeeeee\"}y7,31:sized/1{\"Text\":\"ssssssssssssssssssss\"}"}}]}`
 
 // commands returns a command through the journal, and the same three requests written
 // by hand, both without a network.
@@ -107,7 +107,8 @@ func byHand(ctx context.Context, client *dynamodb.Client, table string) error {
 		return err
 	}
 	var state filler
-	if err := json.Unmarshal([]byte(last["z"].(*types.AttributeValueMemberS).Value), &state); err != nil {
+	content := last["c"].(*types.AttributeValueMemberS).Value
+	if err := json.Unmarshal([]byte(content[strings.LastIndexByte(content, '{'):]), &state); err != nil {
 		return err
 	}
 	event, err := json.Marshal(filler{strings.Repeat("e", 20)})
@@ -127,8 +128,7 @@ func byHand(ctx context.Context, client *dynamodb.Client, table string) error {
 		ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
 		Item: item{
 			"s": stream, "v": next, "i": id, "st": text("pending"), "t": text(time.Now().UTC().Format(timeFormat)), "p": text("3"),
-			"e": &types.AttributeValueMemberL{Value: []types.AttributeValue{text("sized"), text(string(bytes.Clone(event)))}},
-			"y": text("sized/1"), "z": text(string(snapshot)),
+			"c": text(fmt.Sprintf("1e5,%d:sized%sy7,%d:sized/1%s", len(event), event, len(snapshot), snapshot)),
 		},
 	}); err != nil {
 		return err
@@ -137,8 +137,8 @@ func byHand(ctx context.Context, client *dynamodb.Client, table string) error {
 	defer cancel()
 	_, err = client.UpdateItem(settleCtx, &dynamodb.UpdateItemInput{
 		TableName: &table, Key: item{"s": stream, "v": next},
-		UpdateExpression: aws.String("SET st = :to REMOVE p"), ConditionExpression: aws.String("i = :i AND st IN (:p, :c)"),
-		ExpressionAttributeValues:           item{":to": text("settled"), ":i": id, ":p": text("pending"), ":c": text("claimed")},
+		UpdateExpression: aws.String("REMOVE st, p"), ConditionExpression: aws.String("i = :i AND st IN (:p, :c)"),
+		ExpressionAttributeValues:           item{":i": id, ":p": text("pending"), ":c": text("claimed")},
 		ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
 	})
 	return err

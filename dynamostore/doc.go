@@ -15,21 +15,30 @@
 //	s   string  the stream, "category/ID"; the partition key
 //	v   number  the version of the first event; the sort key
 //	i   string  the commit's ID
-//	st  string  pending, claimed, settled or revoked: words of one length
 //	t   string  the time in UTC, with nine digits of the second: 2026-01-31T12:00:00.000000000Z
-//	e   list    the events, type and data in turns
-//	r   string  the ID of the revoked commit that it replaces
-//	n   string  the name of the command
-//	m   map     metadata
-//	y   string  the schema of the state, and
-//	z           its data
-//	d   binary  the named commands: for each its version, fingerprint, time and name
+//	c           what the commit brings
+//	st  string  pending, claimed or revoked; without it, the commit is settled
 //	p   string  the shard of the index, while the commit is pending or claimed
+//	d   binary  the named commands: for each its version, fingerprint, time and name
 //
-// What is empty is left out. Data is a string if it is UTF-8 without control
-// characters other than tab and line ends, so JSON can be read in the console, and else
-// binary. Events as such a list cost within 2 bytes of what packed binary costs, and no
-// more time. A marker has s, v, i and st alone.
+// What is empty is left out. A marker has s, v, i and st alone. The first character of c is the
+// format of the whole item, now "1", and records follow:
+//
+//	1e11,15:org.created{"name":"Acme"}e11,20:org.renamed{"name":"Acme Ltd."}a20:{"name":"Acme Inc."}y5,20:org/1{"name":"Acme Inc."}
+//
+// A record has a letter, the lengths in bytes of its two values, the values behind a
+// colon, and nothing else; a second value that is empty has no length.
+//
+//	e   an event: its type, its data
+//	a   another event of the same type as the one before: its data
+//	y   the state: its schema, its data
+//	r   the ID of the revoked commit that it replaces
+//	n   the name of the command
+//	m   metadata: key, value
+//
+// Attribute c is a string if all of it is UTF-8 without control characters other than tab and
+// line ends, so JSON can be read in the console, and else binary. A store reads every format
+// that there ever was, and an error says so if it meets a later one.
 //
 // The index "pending" has the partition key p and the sort key t, both strings, and
 // projects keys only. A commit is in it until it is settled or revoked.
@@ -48,8 +57,10 @@
 // transactions, and nothing is deleted. The answer to a failed condition brings the item
 // along, so that a write recognises itself.
 //
-// Reads are strongly consistent and follow every page. A query is no snapshot, so
-// Load reads again what others seem to have changed meanwhile. [Store.Pending] asks the
+// Reads are strongly consistent and follow every page. Load asks for the next page, in a
+// goroutine that ends with the call, when a quarter of a page was taken, so it comes while events
+// are folded; LoadBack asks when it has to. A query is no snapshot, so Load reads again what
+// others seem to have changed meanwhile. [Store.Pending] asks the
 // index, which lags, and then the slot itself. [Views] read strongly consistent unless
 // [ViewOptions] say otherwise.
 //

@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -20,42 +22,27 @@ import (
 const (
 	unit    = 1 << 10   // of a write
 	maxItem = 400 << 10 // names included
-	nest    = 3         // of a list or a map, besides
-	element = 1         // of each of its elements, besides
 )
 
 type item = map[string]types.AttributeValue
 
+// format is what the first byte of attribute c says of how an item is laid out: see the
+// package's documentation. Whoever changes the layout takes the next, and reads both.
+const format = '1'
+
 // encode returns the item of a commit. The package's documentation has the layout.
 func encode(c es.Commit, shard string) item {
 	it := keyOf(c.Stream, c.Version)
-	it["i"], it["st"] = text(c.ID), text(c.Status.String())
+	it["i"] = text(c.ID)
+	if c.Status != es.Settled {
+		it["st"] = text(c.Status.String())
+	}
 	if c.Status == es.Revoked {
 		return it
 	}
-	it["t"] = text(formatTime(c.Time))
-	optional := func(name, value string) {
-		if value != "" {
-			it[name] = text(value)
-		}
-	}
-	optional("p", shard)
-	optional("r", c.Replaces)
-	optional("n", c.Command)
-	if len(c.Meta) > 0 {
-		meta := make(item, len(c.Meta))
-		for k, v := range c.Meta {
-			meta[k] = text(v)
-		}
-		it["m"] = &types.AttributeValueMemberM{Value: meta}
-	}
-	events := make([]types.AttributeValue, 0, 2*len(c.Events))
-	for _, e := range c.Events {
-		events = append(events, text(e.Type), data(e.Data))
-	}
-	it["e"] = &types.AttributeValueMemberL{Value: events}
-	if c.State != nil {
-		it["y"], it["z"] = text(c.State.Schema), data(c.State.Data)
+	it["t"], it["c"] = text(formatTime(c.Time)), data(pack(&c))
+	if shard != "" {
+		it["p"] = text(shard)
 	}
 	if len(c.Done) > 0 {
 		it["d"] = &types.AttributeValueMemberB{Value: encodeDone(c.Done)}
@@ -67,29 +54,127 @@ func encode(c es.Commit, shard string) item {
 // revoked.
 func sizeOf(c es.Commit, shard string) int {
 	size := len("s") + len(c.Stream.Category) + len("/") + len(c.Stream.ID) +
-		len("v") + sizeOfNumber(c.Version) + len("i") + len(c.ID) + len("st") + len(c.Status.String()) +
-		len("t") + len(timeFormat) + len("e") + nest
-	for _, e := range c.Events {
-		size += element + len(e.Type) + element + len(e.Data)
+		len("v") + sizeOfNumber(c.Version) + len("i") + len(c.ID) + len("t") + len(timeFormat) + len("c") + sizeOfPack(&c)
+	if c.Status != es.Settled {
+		size += len("st") + len(c.Status.String())
 	}
-	for _, optional := range []string{shard, c.Replaces, c.Command} {
-		if optional != "" {
-			size += len("p") + len(optional)
-		}
-	}
-	if len(c.Meta) > 0 {
-		size += len("m") + nest
-		for k, v := range c.Meta {
-			size += element + len(k) + len(v)
-		}
-	}
-	if c.State != nil {
-		size += len("y") + len(c.State.Schema) + len("z") + len(c.State.Data)
+	if shard != "" {
+		size += len("p") + len(shard)
 	}
 	if len(c.Done) > 0 {
 		size += len("d") + len(encodeDone(c.Done))
 	}
 	return size
+}
+
+// pack returns what a commit brings, as one piece of text if all of it is text: records
+// of a letter, one length or two, and what is so long.
+func pack(c *es.Commit) []byte {
+	b := append(make([]byte, 0, sizeOfPack(c)), format)
+	for i := range c.Events {
+		if again(c.Events, i) {
+			b = appendRecord(b, 'a', c.Events[i].Data, "")
+		} else {
+			b = appendRecord(b, 'e', c.Events[i].Type, c.Events[i].Data)
+		}
+	}
+	if c.State != nil {
+		b = appendRecord(b, 'y', c.State.Schema, c.State.Data)
+	}
+	if c.Replaces != "" {
+		b = appendRecord(b, 'r', c.Replaces, "")
+	}
+	if c.Command != "" {
+		b = appendRecord(b, 'n', c.Command, "")
+	}
+	if len(c.Meta) > 0 {
+		for _, k := range slices.Sorted(maps.Keys(c.Meta)) {
+			b = appendRecord(b, 'm', k, c.Meta[k])
+		}
+	}
+	return b
+}
+
+func sizeOfPack(c *es.Commit) int {
+	size := 1
+	for i := range c.Events {
+		if again(c.Events, i) {
+			size += sizeOfRecord(len(c.Events[i].Data), 0)
+		} else {
+			size += sizeOfRecord(len(c.Events[i].Type), len(c.Events[i].Data))
+		}
+	}
+	if c.State != nil {
+		size += sizeOfRecord(len(c.State.Schema), len(c.State.Data))
+	}
+	for _, optional := range []string{c.Replaces, c.Command} {
+		if optional != "" {
+			size += sizeOfRecord(len(optional), 0)
+		}
+	}
+	for k, v := range c.Meta {
+		size += sizeOfRecord(len(k), len(v))
+	}
+	return size
+}
+
+// again reports whether an event has the type of the one before.
+func again(events []es.Event, i int) bool { return i > 0 && events[i].Type == events[i-1].Type }
+
+func appendRecord[T, U string | []byte](b []byte, letter byte, first T, second U) []byte {
+	b = strconv.AppendInt(append(b, letter), int64(len(first)), 10)
+	if len(second) > 0 {
+		b = strconv.AppendInt(append(b, ','), int64(len(second)), 10)
+	}
+	return append(append(append(b, ':'), first...), second...)
+}
+
+func sizeOfRecord(first, second int) int {
+	size := len("e") + digits(first) + len(":") + first + second
+	if second > 0 {
+		size += len(",") + digits(second)
+	}
+	return size
+}
+
+func digits(n int) int {
+	size := 1
+	for ; n > 9; n /= 10 {
+		size++
+	}
+	return size
+}
+
+// record is what appendRecord wrote.
+type record struct {
+	letter        byte
+	first, second string
+}
+
+// cutRecord returns the record at the beginning, and what is behind it.
+func cutRecord(s string) (r record, rest string, ok bool) {
+	r.letter, s = s[0], s[1:]
+	first, s, ok := cutLength(s)
+	second := 0
+	if ok && s != "" && s[0] == ',' {
+		second, s, ok = cutLength(s[1:])
+	}
+	if !ok || s == "" || s[0] != ':' || first+second > len(s)-1 {
+		return r, "", false
+	}
+	s = s[1:]
+	r.first, r.second = s[:first], s[first:first+second]
+	return r, s[first+second:], true
+}
+
+func cutLength(s string) (n int, rest string, ok bool) {
+	i := 0
+	for ; i < len(s) && '0' <= s[i] && s[i] <= '9'; i++ {
+		if n = 10*n + int(s[i]-'0'); n > maxItem {
+			return 0, "", false
+		}
+	}
+	return n, s[i:], i > 0
 }
 
 // sizeOfNumber returns a byte for each two digits, trailing zeros left out, and one.
@@ -186,19 +271,67 @@ func decodeDone(b []byte) (done []es.Done, err error) {
 	return done, nil
 }
 
+// parseTime is the reverse of formatTime, and much quicker than time.Parse.
+func parseTime(s string) (t time.Time, ok bool) {
+	if len(s) != len(timeFormat) || s[4] != '-' || s[7] != '-' || s[10] != 'T' || s[13] != ':' || s[16] != ':' || s[19] != '.' || s[29] != 'Z' {
+		return t, false
+	}
+	ok = true
+	number := func(from, to int) (n int) {
+		for _, c := range []byte(s[from:to]) {
+			ok = ok && '0' <= c && c <= '9'
+			n = 10*n + int(c-'0')
+		}
+		return n
+	}
+	year, month, day := number(0, 4), number(5, 7), number(8, 10)
+	hour, minute, second, nanos := number(11, 13), number(14, 16), number(17, 19), number(20, 29)
+	t = time.Date(year, time.Month(month), day, hour, minute, second, nanos, time.UTC)
+	// What there is not, such as the 30th of February, would become another day.
+	return t, ok && int(t.Month()) == month && t.Day() == day && hour < 24 && minute < 60 && second < 60
+}
+
 // decode returns the commit of an item. Its error names the attribute that is wrong.
-func decode(it item) (c es.Commit, err error) {
+func decode(it item) (es.Commit, error) { return new(decoder).commit(it) }
+
+// decodeKey returns the slot of an item that was read in part.
+func decodeKey(it item) (slot, error) {
 	d := decoder{it: it}
-	c.Stream, c.Version = d.stream(), d.version()
+	return slot{stream: d.streamID(), version: d.version()}, d.err
+}
+
+// decodeSlot returns an entry of the index.
+func decodeSlot(it item) (slot, error) {
+	d := decoder{it: it}
+	return slot{stream: d.streamID(), version: d.version(), time: d.text("t")}, d.err
+}
+
+// decoder decodes the items of one query. It keeps the first error of an item.
+//
+// Commits share no memory that anybody could reach one from the other; but what of them can
+// be changed is cut from larger pieces, so that in a long sequence it costs a copy and not
+// an allocation each.
+type decoder struct {
+	stream es.StreamID // of all items, which then need not say it
+	data   pieces[byte]
+	events pieces[es.Event]
+
+	it  item
+	err error
+}
+
+// commit returns the commit of an item. Its error names the attribute that is wrong.
+func (d *decoder) commit(it item) (c es.Commit, err error) {
+	d.it, d.err = it, nil
+	c.Stream = d.stream
+	if c.Stream == (es.StreamID{}) {
+		c.Stream = d.streamID()
+	}
+	c.Version = d.version()
 	c.ID, c.Status = d.text("i"), d.status("st")
 	if c.Status != es.Revoked && d.err == nil {
 		c.Time = d.time("t")
-		c.Replaces, c.Command = d.optional("r"), d.optional("n")
-		c.Meta = d.meta("m")
-		c.Events = d.events("e")
-		if d.has("y") {
-			c.State = &es.Snapshot{Schema: d.text("y"), Data: d.data("z", it["z"])}
-		}
+		d.unpack("c", &c)
 		c.Done = d.done("d")
 	}
 	if d.err != nil {
@@ -207,22 +340,100 @@ func decode(it item) (c es.Commit, err error) {
 	return c, nil
 }
 
-// decodeKey returns the slot of an item that was read in part.
-func decodeKey(it item) (slot, error) {
-	d := decoder{it: it}
-	return slot{stream: d.stream(), version: d.version()}, d.err
+// unpack is the reverse of pack.
+func (d *decoder) unpack(name string, c *es.Commit) {
+	var packed string
+	switch v := d.it[name].(type) {
+	case *types.AttributeValueMemberS:
+		packed = v.Value
+	case *types.AttributeValueMemberB:
+		packed = string(v.Value)
+	}
+	if packed == "" {
+		d.fail(name, "is missing, or is neither string nor binary")
+		return
+	}
+	if packed[0] != format {
+		d.fail(name, "has the format %.1q, which only a newer release may know", packed)
+		return
+	}
+	events := 0
+	for rest, ok := packed[1:], true; rest != ""; {
+		var r record
+		if r, rest, ok = cutRecord(rest); !ok {
+			d.fail(name, "is cut off or damaged %d bytes before its end", len(packed)-len(rest))
+			return
+		}
+		if r.letter == 'e' || r.letter == 'a' {
+			events++
+		}
+	}
+	if events == 0 {
+		d.fail(name, "has no events")
+		return
+	}
+	c.Events = d.events.cut(events, maxPiece/40)[:0]
+	event := "" // the type of the last
+	for rest := packed[1:]; rest != ""; {
+		var r record
+		r, rest, _ = cutRecord(rest)
+		switch r.letter {
+		case 'e':
+			event = r.first
+			c.Events = append(c.Events, es.Event{Type: event, Data: d.bytes(r.second)})
+		case 'a':
+			if len(c.Events) == 0 {
+				d.fail(name, "has an event without a type")
+				return
+			}
+			c.Events = append(c.Events, es.Event{Type: event, Data: d.bytes(r.first)})
+		case 'y':
+			c.State = &es.Snapshot{Schema: r.first, Data: d.bytes(r.second)}
+		case 'r':
+			c.Replaces = r.first
+		case 'n':
+			c.Command = r.first
+		case 'm':
+			if c.Meta == nil {
+				c.Meta = make(map[string]string)
+			}
+			c.Meta[r.first] = r.second
+		default:
+			d.fail(name, "has a record %q, which only a newer release may know", r.letter)
+			return
+		}
+	}
 }
 
-// decodeSlot returns an entry of the index.
-func decodeSlot(it item) (slot, error) {
-	d := decoder{it: it}
-	return slot{stream: d.stream(), version: d.version(), time: d.text("t")}, d.err
+// bytes returns a copy, for a string must not change.
+func (d *decoder) bytes(s string) []byte {
+	b := d.data.cut(len(s), maxPiece)
+	copy(b, s)
+	return b
 }
 
-// decoder keeps the first error.
-type decoder struct {
-	it  item
-	err error
+// maxPiece is how large the pieces get, in bytes: what is kept of a sequence keeps so much of
+// it alive.
+const maxPiece = 4 << 10
+
+// pieces cuts slices from larger ones. The first has just the length that is asked for, and
+// each twice that of the one before.
+type pieces[T any] struct {
+	free []T
+	size int
+}
+
+func (p *pieces[T]) cut(n, limit int) []T {
+	if n == 0 {
+		return []T{}
+	}
+	if n > len(p.free) {
+		p.size = max(n, min(2*p.size, limit))
+		p.free = make([]T, p.size)
+	}
+	to := p.free[:n:n]
+	p.free = p.free[n:]
+	return to
 }
 
 func (d *decoder) fail(name, format string, args ...any) {
@@ -242,14 +453,7 @@ func (d *decoder) text(name string) string {
 	return v.Value
 }
 
-func (d *decoder) optional(name string) string {
-	if !d.has(name) {
-		return ""
-	}
-	return d.text(name)
-}
-
-func (d *decoder) stream() es.StreamID {
+func (d *decoder) streamID() es.StreamID {
 	category, id, ok := strings.Cut(d.text("s"), "/")
 	if !ok {
 		d.fail("s", "is no stream: it has no slash")
@@ -271,6 +475,9 @@ func (d *decoder) version() uint64 {
 }
 
 func (d *decoder) status(name string) es.Status {
+	if !d.has(name) {
+		return es.Settled
+	}
 	word := d.text(name)
 	for s := es.Pending; s <= es.Revoked; s++ {
 		if word == s.String() {
@@ -282,61 +489,12 @@ func (d *decoder) status(name string) es.Status {
 }
 
 func (d *decoder) time(name string) time.Time {
-	t, err := time.Parse(timeFormat, d.text(name))
-	if err != nil {
-		d.fail(name, "is no time: %w", err)
+	word := d.text(name)
+	t, ok := parseTime(word)
+	if !ok {
+		d.fail(name, "is no time: %.40q", word)
 	}
 	return t
-}
-
-func (d *decoder) meta(name string) map[string]string {
-	if !d.has(name) {
-		return nil
-	}
-	values, ok := d.it[name].(*types.AttributeValueMemberM)
-	if !ok {
-		d.fail(name, "is no map")
-		return nil
-	}
-	meta := make(map[string]string, len(values.Value))
-	for k, v := range values.Value {
-		s, ok := v.(*types.AttributeValueMemberS)
-		if !ok {
-			d.fail(name, "has a %.40q that is no string", k)
-			return nil
-		}
-		meta[k] = s.Value
-	}
-	return meta
-}
-
-func (d *decoder) events(name string) []es.Event {
-	values, ok := d.it[name].(*types.AttributeValueMemberL)
-	if !ok || len(values.Value) == 0 || len(values.Value)%2 != 0 {
-		d.fail(name, "is missing or no list of types and data")
-		return nil
-	}
-	events := make([]es.Event, len(values.Value)/2)
-	for i := range events {
-		t, ok := values.Value[2*i].(*types.AttributeValueMemberS)
-		if !ok {
-			d.fail(name, "has no type for event %d", i+1)
-			return nil
-		}
-		events[i] = es.Event{Type: t.Value, Data: d.data(name, values.Value[2*i+1])}
-	}
-	return events
-}
-
-func (d *decoder) data(name string, v types.AttributeValue) []byte {
-	switch v := v.(type) {
-	case *types.AttributeValueMemberS:
-		return []byte(v.Value)
-	case *types.AttributeValueMemberB:
-		return v.Value
-	}
-	d.fail(name, "has data that is neither string nor binary")
-	return nil
 }
 
 func (d *decoder) done(name string) []es.Done {

@@ -11,7 +11,9 @@ import (
 	"github.com/leftfold/leftfold/es"
 )
 
-// Load is that of [es.Store]: one strongly consistent Query for each page of 1 MB.
+// Load is that of [es.Store]: one strongly consistent Query for each page of 1 MB. When a
+// quarter of a page was taken, the next one is asked for: whoever stops after that, and
+// before the next page, may pay for that page as well. Nothing of it outlives the call.
 //
 // A query is no snapshot: others may write while it goes on. So a slot that is not
 // settled and has another behind it, and a hole, are read again before they are
@@ -27,7 +29,7 @@ func (s *Store) Load(ctx context.Context, stream es.StreamID, after uint64) iter
 		for {
 			query := s.query("s = :s AND v > :after", item{":s": text(stream.String()), ":after": number(r.last)})
 			again := false
-			err := s.pages(ctx, query, func(c es.Commit, _ bool) bool {
+			err := s.pages(ctx, stream, query, true, func(c es.Commit, _ bool) bool {
 				var more bool
 				more, again = r.next(c)
 				return more && !again
@@ -82,7 +84,8 @@ func (r *reader) next(c es.Commit) (more, again bool) {
 		return false, false
 	}
 	if c.Status == es.Pending || c.Status == es.Revoked {
-		r.held = &c
+		held := c // only this one is kept on the heap
+		r.held = &held
 		return true, false
 	}
 	return r.pass(c), false
@@ -119,7 +122,7 @@ func (s *Store) LoadBack(ctx context.Context, stream es.StreamID, hint int) iter
 			stopped = true
 			yield(es.Commit{}, fmt.Errorf("load back %s: %w", stream, err))
 		}
-		err := s.pages(ctx, query, func(c es.Commit, end bool) bool {
+		err := s.pages(ctx, stream, query, false, func(c es.Commit, end bool) bool {
 			if newer != 0 && c.Last()+1 != newer {
 				fail(&es.GapError{Stream: stream, Want: newer - 1, Have: c.Last()})
 				return false
@@ -148,16 +151,42 @@ func (s *Store) query(condition string, values item) *dynamodb.QueryInput {
 	}
 }
 
-// pages calls take with each commit of a query, page by page to the end, or until it
-// returns false. End tells that the commit is the last of its page.
-func (s *Store) pages(ctx context.Context, query *dynamodb.QueryInput, take func(c es.Commit, end bool) bool) error {
+// attributes are what a commit is made of where its stream is known: the fewer an item
+// brings, the less there is to decode.
+const attributes = "v, i, st, t, c, d"
+
+// pages calls take with each commit of a query of one stream, page by page to the end, or
+// until it returns false. End tells that the commit is the last of its page. Ahead lets
+// the next page be fetched while the rest of a page is taken.
+func (s *Store) pages(ctx context.Context, stream es.StreamID, query *dynamodb.QueryInput, ahead bool, take func(c es.Commit, end bool) bool) error {
+	query.ProjectionExpression = aws.String(attributes)
+	d := decoder{stream: stream}
+	var next *fetch
+	defer func() {
+		if next != nil {
+			next.stop()
+		}
+	}()
 	for {
-		out, err := s.page(ctx, query)
+		var out *dynamodb.QueryOutput
+		var err error
+		if next != nil {
+			out, err = next.wait()
+			next = nil
+		} else {
+			out, err = s.page(ctx, query)
+		}
 		if err != nil {
 			return err
 		}
+		query.ExclusiveStartKey = out.LastEvaluatedKey
+		more := len(out.LastEvaluatedKey) > 0
 		for i, it := range out.Items {
-			c, err := decode(it)
+			// Whoever stops at one of the first commits is not to pay for another page.
+			if ahead && more && i == max(1, len(out.Items)/4) {
+				next = s.fetch(ctx, *query)
+			}
+			c, err := d.commit(it)
 			if err != nil {
 				return err
 			}
@@ -168,10 +197,39 @@ func (s *Store) pages(ctx context.Context, query *dynamodb.QueryInput, take func
 				return nil
 			}
 		}
-		if query.ExclusiveStartKey = out.LastEvaluatedKey; len(query.ExclusiveStartKey) == 0 {
+		if !more {
 			return nil
 		}
 	}
+}
+
+// fetch is a page on its way.
+type fetch struct {
+	cancel context.CancelFunc
+	done   chan struct{}
+	out    *dynamodb.QueryOutput
+	err    error
+}
+
+func (s *Store) fetch(ctx context.Context, query dynamodb.QueryInput) *fetch {
+	ctx, cancel := context.WithCancel(ctx)
+	f := &fetch{cancel: cancel, done: make(chan struct{})}
+	go func() {
+		defer close(f.done)
+		f.out, f.err = s.page(ctx, &query)
+	}()
+	return f
+}
+
+func (f *fetch) wait() (*dynamodb.QueryOutput, error) {
+	<-f.done
+	f.cancel()
+	return f.out, f.err
+}
+
+func (f *fetch) stop() {
+	f.cancel()
+	<-f.done
 }
 
 func (s *Store) page(ctx context.Context, query *dynamodb.QueryInput) (out *dynamodb.QueryOutput, err error) {

@@ -230,7 +230,7 @@ func TestPendingLags(t *testing.T) {
 		return `{"s":{"S":"org/` + id + `"},"v":{"N":"1"},"p":{"S":"0"},"t":{"S":"2026-01-01T00:00:00.000000000Z"}}`
 	}
 	slot := func(st, when string) answer {
-		return status(200, `{"Item":{"s":{"S":"org/1"},"v":{"N":"1"},"i":{"S":"a"},"st":{"S":"`+st+`"},"t":{"S":"`+when+`-01-01T00:00:00.000000000Z"},"e":{"L":[{"S":"e"},{"S":""}]}}}`)
+		return status(200, `{"Item":{"s":{"S":"org/1"},"v":{"N":"1"},"i":{"S":"a"},"st":{"S":"`+st+`"},"t":{"S":"`+when+`-01-01T00:00:00.000000000Z"},"c":{"S":"1e1:e"}}}`)
 	}
 	client, _ := server(t,
 		status(200, `{"Items":[`+entry("1")+`,`+entry("2")+`],"LastEvaluatedKey":`+entry("2")+`}`),

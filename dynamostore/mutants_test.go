@@ -248,8 +248,7 @@ func mutants() []mutant {
 			killers: []string{"all events of a commit are seen, or none"},
 			client: func(c *spoilt) {
 				c.late(func(it item) bool {
-					events := it["e"].(*types.AttributeValueMemberL)
-					events.Value = events.Value[:len(events.Value)/4*2]
+					keep(it, func(events []es.Event) []es.Event { return events[:len(events)/2] })
 					return true
 				})
 			},
@@ -259,8 +258,7 @@ func mutants() []mutant {
 			killers: []string{"a commit of the most events is stored whole, or refused whole"},
 			client: func(c *spoilt) {
 				c.appends(func(in *dynamodb.PutItemInput) {
-					events := in.Item["e"].(*types.AttributeValueMemberL).Value
-					in.Item["e"] = &types.AttributeValueMemberL{Value: events[:min(len(events), 200)]}
+					keep(in.Item, func(events []es.Event) []es.Event { return events[:min(len(events), 100)] })
 				})
 			},
 		},
@@ -366,7 +364,19 @@ func (c *spoilt) Query(ctx context.Context, in *dynamodb.QueryInput, o ...option
 
 // revokes reports whether a put is a revoke, and no append.
 func revokes(in *dynamodb.PutItemInput) bool {
-	return in.Item["st"].(*types.AttributeValueMemberS).Value == es.Revoked.String()
+	st, ok := in.Item["st"].(*types.AttributeValueMemberS)
+	return ok && st.Value == es.Revoked.String()
+}
+
+// keep leaves some of the events in an item.
+func keep(it item, which func([]es.Event) []es.Event) {
+	var c es.Commit
+	d := decoder{it: it}
+	if d.unpack("c", &c); d.err != nil {
+		panic(d.err)
+	}
+	c.Events = which(c.Events)
+	it["c"] = data(pack(&c))
 }
 
 // appends changes the requests of appends.
@@ -395,16 +405,16 @@ func (c *spoilt) after(change func(uint64) uint64) {
 // late shows what was appended to the first query that finds it as change leaves it, or
 // not at all if change says so.
 func (c *spoilt) late(change func(item) bool) {
-	slotOf := func(it item) string {
-		d := decoder{it: it}
-		return fmt.Sprint(d.stream(), "@", d.version())
+	slotOf := func(stream types.AttributeValue, it item) string {
+		d := decoder{it: item{"s": stream, "v": it["v"]}}
+		return fmt.Sprint(d.streamID(), "@", d.version())
 	}
 	var fresh sync.Map // slots
 	put, query := c.put, c.query
 	c.put = func(ctx context.Context, in *dynamodb.PutItemInput, o ...option) (*dynamodb.PutItemOutput, error) {
 		out, err := put(ctx, in, o...)
 		if err == nil && !revokes(in) {
-			fresh.Store(slotOf(in.Item), true)
+			fresh.Store(slotOf(in.Item["s"], in.Item), true)
 		}
 		return out, err
 	}
@@ -412,7 +422,7 @@ func (c *spoilt) late(change func(item) bool) {
 		out, err := query(ctx, in, o...)
 		if err == nil {
 			out.Items = slices.DeleteFunc(out.Items, func(it item) bool {
-				_, isFresh := fresh.LoadAndDelete(slotOf(it))
+				_, isFresh := fresh.LoadAndDelete(slotOf(in.ExpressionAttributeValues[":s"], it))
 				return isFresh && !change(it)
 			})
 		}
@@ -426,7 +436,7 @@ func (c *spoilt) dropCategories() {
 	drop := func(key item, name string) (asked types.AttributeValue) {
 		asked = key[name]
 		d := decoder{it: item{"s": asked}}
-		key[name] = text("all/" + d.stream().ID)
+		key[name] = text("all/" + d.streamID().ID)
 		return asked
 	}
 	restore := func(err error, asked types.AttributeValue) error {

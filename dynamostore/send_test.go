@@ -38,7 +38,7 @@ func exception(name string) answer {
 // holding is the answer to a failed condition, with what is in the slot.
 func holding(id, st string) answer {
 	return status(400, `{"__type":"com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException","message":"canned","Item":{
-		"s":{"S":"org/1"},"v":{"N":"1"},"i":{"S":"`+id+`"},"st":{"S":"`+st+`"},"t":{"S":"2026-01-01T00:00:00.000000000Z"},"e":{"L":[{"S":"e"},{"S":""}]}}}`)
+		"s":{"S":"org/1"},"v":{"N":"1"},"i":{"S":"`+id+`"},"st":{"S":"`+st+`"},"t":{"S":"2026-01-01T00:00:00.000000000Z"},"c":{"S":"1e1:e"}}}`)
 }
 
 // reset breaks the connection.
@@ -271,7 +271,7 @@ func TestWhatPutsSay(t *testing.T) {
 
 // Reads are sent again, whatever happened, and say why they failed.
 func TestReadsAreSentAgain(t *testing.T) {
-	page := status(200, `{"Count":1,"Items":[{"s":{"S":"org/1"},"v":{"N":"1"},"i":{"S":"a"},"st":{"S":"settled"},"t":{"S":"2026-01-01T00:00:00.000000000Z"},"e":{"L":[{"S":"e"},{"S":""}]}}]}`)
+	page := status(200, `{"Count":1,"Items":[{"s":{"S":"org/1"},"v":{"N":"1"},"i":{"S":"a"},"st":{"S":"settled"},"t":{"S":"2026-01-01T00:00:00.000000000Z"},"c":{"S":"1e1:e"}}]}`)
 	for _, row := range []struct {
 		name    string
 		answers []answer

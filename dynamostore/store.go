@@ -136,8 +136,8 @@ func (s *Store) Claim(ctx context.Context, c es.Commit) error {
 
 // Settle is that of [es.Store]: one UpdateItem, charged by the size of the item.
 func (s *Store) Settle(ctx context.Context, c es.Commit) error {
-	return s.update(ctx, "settle", c, "SET st = :to REMOVE p", "i = :i AND st IN (:p, :c)",
-		item{":to": text(es.Settled.String()), ":i": text(c.ID), ":p": text(es.Pending.String()), ":c": text(es.Claimed.String())}, es.Settled)
+	return s.update(ctx, "settle", c, "REMOVE st, p", "i = :i AND st IN (:p, :c)",
+		item{":i": text(c.ID), ":p": text(es.Pending.String()), ":c": text(es.Claimed.String())}, es.Settled)
 }
 
 // update sets the status of a commit that is there.
@@ -271,7 +271,7 @@ func (s *Store) Streams(ctx context.Context, shard, shards int, after es.StreamI
 		in := &dynamodb.ScanInput{
 			TableName: &s.table, ConsistentRead: aws.Bool(true),
 			Segment: aws.Int32(int32(shard)), TotalSegments: aws.Int32(int32(shards)),
-			ProjectionExpression: aws.String("s, v"), FilterExpression: aws.String("st <> :r"),
+			ProjectionExpression: aws.String("s, v"), FilterExpression: aws.String("attribute_not_exists(st) OR st <> :r"),
 			ExpressionAttributeValues: item{":r": text(es.Revoked.String())},
 		}
 		if after != (es.StreamID{}) {
@@ -314,7 +314,7 @@ func (s *Store) Streams(ctx context.Context, shard, shards int, after es.StreamI
 // headless reports whether the first slot of a stream is missing, or a marker.
 func (s *Store) headless(ctx context.Context, stream es.StreamID) (bool, error) {
 	query := s.query("s = :s AND v = :one", item{":s": text(stream.String()), ":one": number(1)})
-	query.FilterExpression = aws.String("st <> :r")
+	query.FilterExpression = aws.String("attribute_not_exists(st) OR st <> :r")
 	query.ExpressionAttributeValues[":r"] = text(es.Revoked.String())
 	query.ProjectionExpression = aws.String("s")
 	out, err := s.page(ctx, query)

@@ -322,7 +322,7 @@ func TestVerify(t *testing.T) {
 		}},
 		{"hole", func(_ *testing.T, w *world) { w.lost = map[string]uint64{"org/1": 1} }}, // the first
 		{"unreadable", func(_ *testing.T, w *world) {
-			w.unread = map[string]error{"org/1": errors.New(`item org/1@1: attribute "e" is missing`)}
+			w.unread = map[string]error{"org/1": errors.New(`item org/1@1: attribute "c" is missing`)}
 		}},
 		{"buried", func(_ *testing.T, w *world) { w.unsettled = map[string]uint64{"org/1": 1} }},
 		{"unknown-event", func(t *testing.T, w *world) {

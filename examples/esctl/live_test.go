@@ -171,9 +171,7 @@ func TestVerifyOnDynamoDB(t *testing.T) {
 	view := func(id string) map[string]types.AttributeValue {
 		return map[string]types.AttributeValue{"k": word("org/org/" + id)}
 	}
-	event := func(name string) types.AttributeValue {
-		return &types.AttributeValueMemberL{Value: []types.AttributeValue{word(name), word("{}")}}
-	}
+	event := func(name string) types.AttributeValue { return word(fmt.Sprintf("1e%d,2:%s{}", len(name), name)) }
 	want := map[string]string{
 		"org/0": "hole", "org/1": "hole", "org/2": "view-ahead", "org/3": "unknown-event", "org/4": "view-drift", "org/5": "view-behind",
 		"org/6": "stuck", "org/7": "unreadable", "org/8": "buried", "org/9": "view-unreadable",
@@ -182,14 +180,14 @@ func TestVerifyOnDynamoDB(t *testing.T) {
 		remove("0", 2),
 		remove("1", 1), // the beginning: a stream that is not listed is not checked
 		remove("2", 3), // the end: only the view remembers it
-		set(a.events(), slot("3", 2), "e", event("org.merged")),
+		set(a.events(), slot("3", 2), "c", event("org.merged")),
 		set(a.views(), view("4"), "d", word(`{"profile":{"name":"Drifted","location":"Oslo","description":"Makes & sells"}}`)),
 		func() error {
 			_, err := a.DeleteItem(t.Context(), &dynamodb.DeleteItemInput{TableName: a.views(), Key: view("5")})
 			return err
 		}(),
 		set(a.events(), slot("6", 3), "st", word("pending")),
-		set(a.events(), slot("7", 3), "e", word("nonsense")),
+		set(a.events(), slot("7", 3), "c", word("nonsense")),
 		set(a.events(), slot("8", 2), "st", word("pending")),
 		set(a.views(), view("9"), "d", word(`{"profile":`)),
 	); err != nil {
