@@ -3,7 +3,6 @@ package es
 import (
 	"fmt"
 	"strings"
-	"unicode"
 	"unicode/utf8"
 )
 
@@ -39,6 +38,16 @@ func (s StreamID) Validate() error {
 	return nil
 }
 
+// hasControl reports whether there is a control character, as unicode.IsControl says.
+func hasControl(s string) bool {
+	for _, r := range s {
+		if r < ' ' || '\x7f' <= r && r <= '\u009f' {
+			return true
+		}
+	}
+	return false
+}
+
 // validateName checks a short text that becomes part of a key.
 func validateName(what, name string, limit int) error {
 	switch {
@@ -48,7 +57,7 @@ func validateName(what, name string, limit int) error {
 		return fmt.Errorf("%w: %s has %d bytes, at most %d are allowed", ErrInvalid, what, len(name), limit)
 	case !utf8.ValidString(name):
 		return fmt.Errorf("%w: %s is not UTF-8", ErrInvalid, what)
-	case strings.ContainsFunc(name, unicode.IsControl):
+	case hasControl(name):
 		return fmt.Errorf("%w: %s contains a control character", ErrInvalid, what)
 	}
 	return nil
