@@ -119,6 +119,7 @@ func sized(t *testing.T, c es.Commit, size int) es.Commit {
 // Each unit is filled to its last byte, and exceeded by one: so a size that is wrong by
 // one byte is found.
 func TestUnitsAreWhatIsCharged(t *testing.T) {
+	t.Parallel()
 	m := newMeter(t)
 	s := New(m, newTable(t, m.Client), &Options{Timeout: patient})
 	for name, c := range shapes() {
@@ -166,6 +167,7 @@ func shrunk(c es.Commit) es.Commit {
 
 // 400 KB are taken, and no byte more, by the engine as by the store.
 func TestLargestItem(t *testing.T) {
+	t.Parallel()
 	client := live(t)
 	s := New(client, newTable(t, client), &Options{Timeout: patient})
 	fits := sized(t, full(es.StreamID{Category: "c", ID: "fits"}, 1), maxItem-len("p0"))
@@ -191,6 +193,7 @@ func TestLargestItem(t *testing.T) {
 
 // What the package's documentation says of costs.
 func TestCost(t *testing.T) {
+	t.Parallel()
 	m := newMeter(t)
 	ctx := t.Context()
 	s := New(m, newTable(t, m.Client), &Options{Timeout: patient})
@@ -260,6 +263,7 @@ func TestCost(t *testing.T) {
 
 // A command on a stream of 10 commits costs what it costs on one of 300.
 func TestCommandCost(t *testing.T) {
+	t.Parallel()
 	m := newMeter(t)
 	ctx := t.Context()
 	s := New(m, newTable(t, m.Client), &Options{Timeout: patient})
@@ -285,6 +289,7 @@ func TestCommandCost(t *testing.T) {
 
 // A stream of more than a page, and of more commits than one query asks for.
 func TestLongStream(t *testing.T) {
+	t.Parallel()
 	m := newMeter(t)
 	ctx := t.Context()
 	s := New(m, newTable(t, m.Client), &Options{Timeout: patient})
