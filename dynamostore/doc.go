@@ -118,7 +118,8 @@
 // So a command with a small state costs 3 requests, 2 write units of the table, 2 of the index,
 // and 1 read unit, on a stream of any length. Claim, settle and revoke are charged by
 // the size of the whole item and not of the change: small commits are cheap ones. A
-// write whose condition fails is charged, too. Append takes a marker's slot for
+// write whose condition fails is charged, too. A load that is broken off behind a quarter of
+// a page may be charged for the next page, 1 MB at most. Append takes a marker's slot for
 // the price of any other.
 //
 // The index has keys alone, at 2 write units a commit: were whole commits projected, each

@@ -288,7 +288,7 @@ func parseTime(s string) (t time.Time, ok bool) {
 	hour, minute, second, nanos := number(11, 13), number(14, 16), number(17, 19), number(20, 29)
 	t = time.Date(year, time.Month(month), day, hour, minute, second, nanos, time.UTC)
 	// What there is not, such as the 30th of February, would become another day.
-	return t, ok && int(t.Month()) == month && t.Day() == day && hour < 24 && minute < 60 && second < 60
+	return t, ok && 1 <= month && month <= 12 && t.Day() == day && hour < 24 && minute < 60 && second < 60
 }
 
 // decode returns the commit of an item. Its error names the attribute that is wrong.
@@ -358,8 +358,9 @@ func (d *decoder) unpack(name string, c *es.Commit) {
 		return
 	}
 	events := 0
-	for rest, ok := packed[1:], true; rest != ""; {
+	for rest := packed[1:]; rest != ""; {
 		var r record
+		var ok bool
 		if r, rest, ok = cutRecord(rest); !ok {
 			d.fail(name, "is cut off or damaged %d bytes before its end", len(packed)-len(rest))
 			return

@@ -76,8 +76,12 @@ func packBinary(c *es.Commit) []byte {
 		b = append(binary.AppendUvarint(append(b, letter), uint64(len(first))), first...)
 		b = append(binary.AppendUvarint(b, uint64(len(second))), second...)
 	}
-	for _, e := range c.Events {
-		put('e', e.Type, e.Data)
+	for i, e := range c.Events {
+		if again(c.Events, i) {
+			put('a', "", e.Data)
+		} else {
+			put('e', e.Type, e.Data)
+		}
 	}
 	if c.State != nil {
 		put('y', c.State.Schema, c.State.Data)

@@ -256,7 +256,7 @@ func TestLoadOverhead(t *testing.T) {
 		readUnits int
 	}{
 		{1.02, 12, 345, 80},
-		{1.10, 15, 230, 54},
+		{1.10, 15, 230, 53},
 		{1.12, 380, 610, 1},
 	} {
 		stream := streams[i]
