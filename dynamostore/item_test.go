@@ -372,3 +372,31 @@ func FuzzDecode(f *testing.F) {
 		}
 	})
 }
+
+// The commits of one query are cut from the same memory, and whoever changes one does not reach another.
+func TestCommitsAreApart(t *testing.T) {
+	stream := es.StreamID{Category: "org", ID: "42"}
+	var d decoder
+	var got, want []es.Commit
+	for version := range uint64(50) {
+		c := full(stream, version+1)
+		c.Status = es.Settled
+		decoded, err := d.commit(encode(c, ""))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, want = append(got, decoded), append(want, c)
+	}
+	for i, c := range got {
+		if !reflect.DeepEqual(c, want[i]) {
+			t.Fatalf("commit %d was changed by whoever changed the one before: %+v", i, c)
+		}
+		_ = append(c.Events, es.Event{Type: "more"})
+		_ = append(c.State.Data, "more"...)
+		for k := range c.Events {
+			_ = append(c.Events[k].Data, "more"...)
+			clear(c.Events[k].Data)
+		}
+		clear(c.Events)
+	}
+}
