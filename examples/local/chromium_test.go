@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -16,8 +17,8 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// patience is how long a person would wait for something to appear in the page.
-const patience = 15 * time.Second
+// patience is how long a slow machine may take for anything that appears in the page.
+const patience = time.Minute
 
 // browser is a tab of a headless Chromium, used as a person does: by what is written there.
 type browser struct {
@@ -45,7 +46,7 @@ func openBrowser(t *testing.T) *browser {
 	}
 	// For root there is no sandbox, which the library knows.
 	ctx, stop := chromedp.NewExecAllocator(t.Context(), append(chromedp.DefaultExecAllocatorOptions[:],
-		chromedp.ExecPath(path), chromedp.UserDataDir(t.TempDir()))...)
+		chromedp.ExecPath(path), chromedp.UserDataDir(t.TempDir()), chromedp.WSURLReadTimeout(patience))...)
 	t.Cleanup(stop)
 	ctx, closeTab := chromedp.NewContext(ctx)
 	if err := chromedp.Do(ctx); err != nil {
@@ -111,6 +112,21 @@ func (b *browser) misses(section, text string) {
 		fmt.Sprintf(`!document.getElementById(%q).innerText.replace(/\s+/g, ' ').includes(%q)`, section, text), chromedp.WithPollingTimeout(0)))
 }
 
+// passes waits until a commit has taken these steps in this order. Others may be between them: its view follows while
+// its author settles it.
+func (b *browser) passes(steps ...string) {
+	b.t.Helper()
+	list, err := json.Marshal(steps)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	in(b, fmt.Sprintf("a commit should pass %q", steps), chromedp.Poll[bool](fmt.Sprintf(`[...document.querySelectorAll('.steps')].some((list) => {
+		const steps = %s;
+		for (const e of list.children) if (e.innerText === steps[0]) steps.shift();
+		return steps.length === 0;
+	})`, list), chromedp.WithPollingTimeout(0)))
+}
+
 // reloads does something, and waits until the page has loaded itself anew.
 func (b *browser) reloads(do func()) {
 	b.t.Helper()
@@ -151,11 +167,54 @@ func (b *browser) places(text string) []string {
 		].some((s) => s.replace(/\.\d+Z/g, '').includes(%q))).map((e) => (e.closest('section')?.id ?? 'page') + ' ' + e.localName)`, text)))
 }
 
-// press clicks on the button of a section, once that is enabled.
+// press presses the button of a section.
 func (b *browser) press(section, name string) {
 	b.t.Helper()
-	button := fmt.Sprintf(`//section[@id=%q]//button[normalize-space(.)=%q]`, section, name)
-	in(b, fmt.Sprintf("press %q in %s", name, section), chromedp.Steps(chromedp.WaitEnabled(button), chromedp.Click(button)))
+	b.click(fmt.Sprintf("%q in %s", name, section), fmt.Sprintf(`//section[@id=%q]//button[normalize-space(.)=%q]`, section, name))
+}
+
+// click presses what an XPath finds, once that is enabled and a pointer would reach it: nothing lies on it. It is
+// pressed by its key then, since nobody aims at a place that the element may have left.
+func (b *browser) click(what, xpath string) {
+	b.t.Helper()
+	in(b, what+" should be in reach", chromedp.Poll[bool](fmt.Sprintf(`(() => {
+		const e = document.evaluate(%q, document, null, XPathResult.FIRST_ORDERED_NODE_TYPE).singleNodeValue;
+		if (!e || e.disabled) return false;
+		const { x, y, width, height } = e.getBoundingClientRect();
+		if (!e.contains(document.elementFromPoint(x + width / 2, y + height / 2))) {
+			e.scrollIntoView({ block: 'center', behavior: 'instant' });
+			return false;
+		}
+		e.focus({ preventScroll: true });
+		return document.activeElement === e;
+	})()`, xpath), chromedp.WithPollingTimeout(0)))
+	in(b, "press "+what, chromedp.KeyEvent(" "))
+}
+
+// watches notes each move of the buttons and fields of some sections that are in the page now, until the function
+// that it returns is called: that returns the moves.
+func (b *browser) watches(sections string) (moves func() []string) {
+	b.t.Helper()
+	in(b, "watch", chromedp.Evaluate[chromedp.Void](fmt.Sprintf(`(() => {
+		const place = (e) => { const { left, top } = e.getBoundingClientRect(); return Math.round(left) + ',' + Math.round(top); };
+		const places = new Map([...document.querySelectorAll(%q)].flatMap((s) => [...s.querySelectorAll('button, input, select')]).map((e) => [e, place(e)]));
+		const moves = [];
+		let over = false;
+		const look = () => {
+			for (const [e, was] of places) {
+				if (!e.isConnected || place(e) === was) continue;
+				moves.push((e.ariaLabel || e.innerText || e.name) + ' from ' + was + ' to ' + place(e));
+				places.set(e, place(e));
+			}
+			if (!over) requestAnimationFrame(look);
+		};
+		look();
+		window.watched = () => { over = true; look(); return moves; };
+	})()`, sections)))
+	return func() []string {
+		b.t.Helper()
+		return in(b, "watched", chromedp.Evaluate[[]string](`watched()`))
+	}
 }
 
 // field is a form field, by its label.
@@ -170,16 +229,24 @@ func (b *browser) write(section, label, text string) {
 		chromedp.Focus(field(section, label)), chromedp.Evaluate[chromedp.Void](`document.activeElement.select()`), chromedp.KeyEvent(text)))
 }
 
-// choose puts a switch into a position, by the keyboard, and waits until the page says so.
+// choose puts a switch into a position, and waits until the page says so.
 func (b *browser) choose(title, label string) {
 	b.t.Helper()
-	in(b, fmt.Sprintf("choose %q of %q", label, title), chromedp.SendKeys(field("break", title), label))
-	said := strings.ToLower(title) + " " + label
-	if in(b, "position", chromedp.JavascriptAttribute[int](field("break", title), "selectedIndex")) > 0 {
-		b.sees("break", said)
-		return
+	position := in(b, fmt.Sprintf("choose %q of %q", label, title), chromedp.Evaluate[int](fmt.Sprintf(`(() => {
+		const e = document.evaluate(%q, document, null, XPathResult.FIRST_ORDERED_NODE_TYPE).singleNodeValue;
+		const position = [...e.options].findIndex((o) => o.label === %q);
+		e.selectedIndex = position;
+		e.dispatchEvent(new Event('change', { bubbles: true }));
+		return position;
+	})()`, field("break", title), label)))
+	switch {
+	case position < 0:
+		b.t.Fatalf("%q has no position %q", title, label)
+	case position > 0:
+		b.sees("break", strings.ToLower(title)+" "+label)
+	default:
+		b.misses("break", strings.ToLower(title)) // what works is not spoken of
 	}
-	b.misses("break", strings.ToLower(title)) // what works is not spoken of
 }
 
 // mend puts everything right, and waits until it is.

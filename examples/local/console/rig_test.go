@@ -126,7 +126,7 @@ type received struct {
 // the given Last-Event-ID.
 func follow(t *testing.T, server *httptest.Server, lastID string, until func(received) bool) []received {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, server.URL+"/console/feed", nil)
 	if err != nil {

@@ -43,7 +43,7 @@ var controls = []control{
 		{refuses, "refuses every message", "The caller is told 503, and nothing has happened: the commit is revoked, and the next command gets its version. No subscriber ever sees it."},
 		{losesBefore, "times out, and got nothing", "The caller is told 202: stored, and it will be published. The commit stays pending. Nobody can build on it, so the next command is told 503, until the broker works again. Then the next command or the relay claims it, publishes it and settles it."},
 		{losesAfter, "times out, but got it", "The caller is told 202, because nobody can know. The view follows all the same. Once the broker works, the commit is published again under the same ID, and the broker drops the repeat."},
-		{slow, "is slow", "Each publication takes 0.7 s. The caller waits, and is then told the usual."},
+		{slow, "is slow", "Each publication takes 0.4 s. The caller waits, and is then told the usual."},
 	}},
 	{"writer", "The process that runs a command", []position{
 		{"lives", "lives", "It stores the events, publishes them and settles the commit."},

@@ -3,7 +3,9 @@ import { state } from '/console/feed.js';
 import { answers, ask, me, move, signUp } from '/console/api.js';
 import { Told } from '/console/answers.js';
 
-const post = (body) => ask('POST', '/console/switches', { body });
+// One after the other: whoever goes through the positions by the keyboard stays at the last.
+let turn = Promise.resolve();
+const post = (body) => { turn = turn.then(() => ask('POST', '/console/switches', { body })); };
 const throwSwitch = (name, to) => post({ switch: name, to });
 const mend = () => post({});
 
@@ -38,7 +40,10 @@ export function BreakIt() {
         <button type="button" disabled=${busy || !ready} onClick=${press(2, me.version)}>Send two with If-Match</button>
         <button type="button" disabled=${faults.length === 0} onClick=${mend}>Mend everything</button>
       </p>
-      ${answers.filter((a) => a.press && a.press === pressed).map((answer) => html`<${Told} key=${answer.number} answer=${answer} />`)}
+      <div class="told-all">
+        ${pressed === 0 && html`<p class="small">What the caller is told will be here.</p>`}
+        ${answers.filter((a) => a.press && a.press === pressed).map((answer) => html`<${Told} key=${answer.number} answer=${answer} />`)}
+      </div>
       <div class="switches">${state.switches.map((s) => html`<${Switch} key=${s.name} of=${s} />`)}</div>
     </section>`;
 }

@@ -20,8 +20,8 @@ export function Streams({ select }) {
       ${commits.length === 0 && html`<p class="small">${part ? 'No commit of such a stream lately.' : 'No commit yet. Act, and one will pass here.'}</p>`}
       <ol class="commits" aria-label="Commits, newest first">
         ${commits.slice(0, most).map((c) => html`<li key=${c.id}><${Commit} commit=${c} select=${select} /></li>`)}
+        ${commits.length > most && html`<li key="more"><button type="button" onClick=${() => setMost(most + 3 * atFirst)}>Show more of ${count(commits.length, 'commit')}</button></li>`}
       </ol>
-      ${commits.length > most && html`<button type="button" onClick=${() => setMost(most + 3 * atFirst)}>Show more of ${count(commits.length, 'commit')}</button>`}
     </section>`;
 }
 

@@ -16,7 +16,7 @@ export function Travel({ stream, select }) {
   useEffect(() => { setAt(null); }, [chosen]);
   useEffect(() => {
     let late = false;
-    if (chosen) ask('GET', `/console/history?stream=${encodeURIComponent(chosen)}`).then(({ body }) => { if (!late && body) setPast(body); });
+    if (chosen) ask('GET', `/console/history?stream=${encodeURIComponent(chosen)}`).then(({ body }) => { if (!late) setPast(body?.steps ? body : null); });
     return () => { late = true; };
   }, [chosen, seen]);
   if (names.length > 0 && !names.includes(chosen)) names.unshift(chosen);
@@ -29,7 +29,7 @@ export function Travel({ stream, select }) {
         <label>Stream <select value=${chosen} onChange=${(e) => select(e.target.value)}>
           ${names.map((name) => html`<option key=${name} value=${name} selected=${name === chosen}>${name}</option>`)}
         </select></label>`}
-      ${past && past.stream === chosen && html`<${Versions} past=${past} at=${at} setAt=${setAt} />`}
+      ${past && html`<${Versions} past=${past} at=${at} setAt=${setAt} />`}
     </section>`;
 }
 
