@@ -48,6 +48,7 @@ func main() {
 }
 
 const (
+	commitIn    = 10 * time.Second // time for a commit: a machine that is busy is no broker that does not answer
 	relayEvery  = 2 * time.Second  // how often crashed commits are looked for
 	startWithin = 30 * time.Second // time to create tables
 	stopWithin  = 10 * time.Second // time to finish what is running
@@ -88,7 +89,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		outbox outbox
 		watch  = console.New(db.store, &bus, console.Of(&org.Aggregate, db.orgs, orgFold), console.Of(&otp.Aggregate, db.otps, otpFold))
 		s      = service.Service{
-			Journal:  &es.Journal{Store: watch.Store(), Publisher: watch.Publisher(), Logger: logger},
+			Journal:  &es.Journal{Store: watch.Store(), Publisher: watch.Publisher(), Timeout: commitIn, Logger: logger},
 			OrgViews: db.orgs, OTPViews: db.otps, Answers: db.answers,
 			Codes: codes, Tokens: tokens, Sender: &outbox, Logger: logger,
 		}

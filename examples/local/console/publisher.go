@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	slowFor    = 400 * time.Millisecond // how long a slow broker takes; a journal gives storing and publishing 1 s
+	slowFor    = 400 * time.Millisecond // how long a slow broker takes
 	timeOutFor = 300 * time.Millisecond // how long one waits for a broker that does not answer
 )
 

@@ -8,7 +8,7 @@ import (
 	"github.com/leftfold/leftfold/es"
 )
 
-// meetFor is how long a writer waits for a rival. A journal gives storing and publishing 1 s.
+// meetFor is how long a writer waits for a rival. A journal gives storing and publishing 1 s, unless it has another Timeout.
 const meetFor = 400 * time.Millisecond
 
 // race lets two writers store in the same slot at the same moment. The zero value is ready.

@@ -32,7 +32,8 @@ type meteredStore struct {
 // Append may come too late, or be the last thing that its process does.
 func (s watchedStore) Append(ctx context.Context, commit es.Commit) error {
 	who, c := callerOf(ctx), s.console
-	if who.request && c.switches.get("race") == together {
+	// Who lost has met a rival already.
+	if who.request && who.commit == "" && c.switches.get("race") == together {
 		c.race.meet(ctx, commit)
 	}
 	err := s.ListedStore.Append(ctx, commit)
