@@ -182,7 +182,7 @@ func (b *browser) click(what, xpath string) {
 		if (!e || e.disabled) return false;
 		const { x, y, width, height } = e.getBoundingClientRect();
 		if (!e.contains(document.elementFromPoint(x + width / 2, y + height / 2))) {
-			e.scrollIntoView({ block: 'center', behavior: 'instant' });
+			e.scrollIntoView({ block: 'center' });
 			return false;
 		}
 		e.focus({ preventScroll: true });
