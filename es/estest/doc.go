@@ -1,7 +1,5 @@
-// Package estest tests what is built on package es, from both sides.
-//
-// An adapter, to a database or a broker, shows with three lines that it keeps the
-// contract:
+// Package estest tests what is built on package es: adapters, with three lines that show that one
+// keeps the contract, and domains.
 //
 //	func TestStore(t *testing.T) {
 //		estest.TestStore(t, func(t *testing.T) es.Store { return newStore(t) })

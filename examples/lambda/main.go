@@ -1,5 +1,9 @@
 // Command lambda is the reference system as one AWS Lambda function: command handler, event
-// handler, projection and query handler. It tells by the payload which of them is asked for:
+// handler, projection and query handler.
+//
+//	make package   # makes dist/function.zip for arm64; examples/deploy has the template that runs it
+//
+// It tells by the payload which of them is asked for:
 //
 //   - a request of an API Gateway HTTP API, of a function URL (both payload format 2.0) or of
 //     a REST API goes to the HTTP API of package service;

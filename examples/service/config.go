@@ -45,8 +45,8 @@ func ReadConfig(getenv func(string) string, required ...string) (Config, error) 
 		name string
 		read func(string) error
 	}{
-		{"EVENT_TABLE", pattern(&c.EventTable, `([a-zA-Z0-9_.-]+)`, 3, 255, "the name of a DynamoDB table")},
-		{"VIEW_TABLE", pattern(&c.ViewTable, `([a-zA-Z0-9_.-]+)`, 3, 255, "the name of a DynamoDB table")},
+		{"EVENT_TABLE", pattern(&c.EventTable, `([a-zA-Z0-9_.-]+)`, 3, 255, "the name of a DynamoDB table, of 3 to 255 characters")},
+		{"VIEW_TABLE", pattern(&c.ViewTable, `([a-zA-Z0-9_.-]+)`, 3, 255, "the name of a DynamoDB table, of 3 to 255 characters")},
 		{"TOPIC_ARN", pattern(&c.TopicARN, `arn:[a-z-]+:sns:[a-z0-9-]+:[0-9]{12}:([a-zA-Z0-9_-]+)\.fifo`, 1, 251, "the ARN of an SNS FIFO topic")},
 		{"OTP_KEY", key(&c.OTPKey, otp.MinKey)},
 		{"TOKEN_KEY", key(&c.TokenKey, minTokenKey)},
