@@ -111,6 +111,9 @@ func Execute[S, E any](ctx context.Context, j *Journal, a *Aggregate[S, E], id s
 			continue
 		}
 		if err != nil || repeated && (tip == nil || res.Version != tip.Last()) {
+			if tip == nil {
+				remember(tail, l)
+			}
 			return res, err
 		}
 		if tip != nil {

@@ -161,6 +161,30 @@ func TestCacheIsOld(t *testing.T) {
 	}
 }
 
+// What was not changed need not be read again.
+func TestCacheAfterNothing(t *testing.T) {
+	tap := newTap()
+	j := cached(tap)
+	do := func(decide func([]string) ([]Counted, error), options ...es.Option) {
+		_, _ = es.Execute(t.Context(), j, &counter, "1", decide, options...)
+	}
+	for name, nothing := range map[string]func(){
+		"repeat":        func() { do(count("x"), es.Named("first", nil)) },
+		"name again":    func() { do(count("x"), es.Named("first", []byte("else"))) },
+		"refusal":       func() { do(short(0, "x")) },
+		"nothing to do": func() { do(count()) },
+		"version":       func() { do(count("x"), es.IfVersion(1000)) },
+	} {
+		do(count("x"), es.Named("first", nil))
+		nothing()
+		tap.reset()
+		do(count("x"))
+		if calls := strings.Join(tap.reset(), " "); calls != "append publish settle" {
+			t.Errorf("after %s: %s", name, calls)
+		}
+	}
+}
+
 // What the outcome of is not known for sure is not remembered, nor what was not stored.
 func TestCacheForgets(t *testing.T) {
 	for _, row := range []struct {
