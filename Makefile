@@ -26,10 +26,10 @@ test: ## run every test, with the race detector and in random order, on real eng
 
 # Without the race detector: one goroutine runs at a time, and millions of schedules take their time.
 explore: ## run the protocol through every interleaving, as far as CI goes
-	EXPLORE=ci go test -run '^TestExplore(Cache)?$$' -count=1 -v ./es
+	EXPLORE=ci go test -run '^TestExplore(Cache|Creators)?$$' -count=1 -v ./es
 
 prove: ## the same as far as docs/protocol.md says: a quarter of an hour
-	EXPLORE=all go test -run '^TestExplore(Cache)?$$' -count=1 -timeout=0 -v ./es
+	EXPLORE=all go test -run '^TestExplore(Cache|Creators)?$$' -count=1 -timeout=0 -v ./es
 
 # What it finds is kept below the testdata of its package, and is a test from then on; so is what is there already, of inputs that
 # reach far.

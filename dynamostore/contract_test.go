@@ -185,6 +185,11 @@ func TestCapacityContract(t *testing.T) {
 	command := charges{requests: 3, read: 1, write: 2, index: 2}
 	one := func(id string) { run(small, id, 1) }
 	row("command, the first of its stream", 1, command, nothing, one)
+	row("command with IfVersion(0), the first of its stream", 1, charges{requests: 2, write: 2, index: 2}, nothing, func(id string) {
+		if _, err := es.Execute(ctx, j, small, id, say(350), es.IfVersion(0)); err != nil {
+			t.Fatal(err)
+		}
+	})
 	row("command on 10 events", 1, command, func(id string) { run(small, id, 10) }, one)
 	row("command on 100 000 events", 1, command, func(id string) { long(small, id) }, one)
 	average := charges{requests: 3, read: 2, write: 2.5, index: 2}

@@ -52,7 +52,9 @@ func Named(name string, content []byte) Option {
 }
 
 // IfVersion lets a command through only if the stream is at the given version, 0
-// meaning that it does not exist; otherwise it fails with a [*VersionError].
+// meaning that it does not exist; otherwise it fails with a [*VersionError]. A command with
+// version 0 is decided from the zero state without reading first; where the
+// stream is there after all, that costs the write that is refused.
 func IfVersion(version uint64) Option {
 	return func(c *command) { c.versioned, c.version = true, version }
 }
@@ -96,10 +98,11 @@ func Execute[S, E any](ctx context.Context, j *Journal, a *Aggregate[S, E], id s
 	}
 	defer tail.leave()
 	var tries tries
-	for {
-		// What is remembered may be old. Only an append that succeeds shows that it is not; whatever else it
-		// would lead to, the store is asked before the caller is told.
+	for fresh := cmd.versioned && cmd.version == 0; ; fresh = false {
+		// What is remembered may be old, and what is to be new may be there. Only an append that succeeds shows that it
+		// is as it seems; whatever else it would lead to, the store is asked before the caller is told.
 		l, remembered := recall[S](tail)
+		remembered = remembered || fresh
 		if !remembered {
 			if l, err = a.load(ctx, j, stream); err != nil {
 				return Result{}, err

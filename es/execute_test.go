@@ -168,6 +168,56 @@ func TestIfVersion(t *testing.T) {
 	}
 }
 
+// A command that demands a new stream does not read where there is none, and is told what is stored where there is one.
+func TestIfNew(t *testing.T) {
+	refuses := func(have []string) ([]Counted, error) {
+		if len(have) == 0 {
+			return nil, errFull
+		}
+		return []Counted{{"x"}}, nil
+	}
+	nothing := func([]string) ([]Counted, error) { return nil, nil }
+	there := []es.Commit{with(raw(1, "one", "x"), es.Settled)}
+	const isThere = "stream counter/1 is at version 1, not at 0"
+	for _, row := range []struct {
+		name    string
+		before  []es.Commit
+		decide  func([]string) ([]Counted, error)
+		options []es.Option
+		want    string // version, or the error
+		calls   string
+	}{
+		{"new", nil, count("x"), nil, "1", "append publish settle"},
+		{"there", there, count("x"), nil, isThere, "append load"},
+		{"refused if new", nil, refuses, nil, "full", "load"},
+		{"there and refused if new", there, refuses, nil, isThere, "load"},
+		{"nothing to do", nil, nothing, nil, "0", "load"},
+		{"there and nothing to do", there, nothing, nil, isThere, "load"},
+		{"revoked", []es.Commit{with(raw(1, "dead", "x"), es.Revoked)}, count("x"), nil, "1", "append load append publish settle"},
+		{"pending", []es.Commit{with(raw(1, "dead", "x"), es.Pending)}, count("x"), nil, isThere, "append load claim publish settle load"},
+		{"repeat", []es.Commit{func() es.Commit {
+			c := with(raw(1, "one", "x"), es.Settled)
+			c.Command, c.Done = "name", []es.Done{{Command: "name", Fingerprint: 0xe3b0c44298fc1c14, Version: 1}}
+			return c
+		}()}, count("x"), []es.Option{es.Named("name", nil)}, "1", "append load"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			tap := newTap()
+			plant(t, tap.Store, row.before...)
+			j := tap.journal()
+			j.Attempts, j.Grace = 1, -1
+			res, err := es.Execute(t.Context(), j, &counter, "1", row.decide, append(row.options, es.IfVersion(0))...)
+			got := fmt.Sprint(res.Version)
+			if err != nil {
+				got = err.Error()
+			}
+			if calls := strings.Join(tap.reset(), " "); got != row.want || calls != row.calls {
+				t.Errorf("%s after %q, want %s after %q", got, calls, row.want, row.calls)
+			}
+		})
+	}
+}
+
 func TestNamed(t *testing.T) {
 	tap := newTap()
 	j := tap.journal()

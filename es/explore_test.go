@@ -206,6 +206,57 @@ func TestExplore(t *testing.T) {
 	}
 }
 
+// creator is a writer that demands to be the first.
+func creator(name string) estest.Process {
+	return estest.Process{Name: name, Run: func(ctx context.Context, s es.Store, p es.Publisher) error {
+		_, err := es.Execute(ctx, patient(s, p), &diary, "1", note(name), es.Named(name, nil), es.IfVersion(0))
+		return err
+	}}
+}
+
+// The protocol holds for those who do not look whether a stream is there.
+func TestExploreCreators(t *testing.T) {
+	far := howFar(t)
+	for _, row := range []struct {
+		faults, far int
+		processes   []estest.Process
+	}{
+		{3, quick, []estest.Process{creator("a"), relay()}},
+		{1, quick, []estest.Process{creator("a"), creator("b")}},
+		{1, quick, []estest.Process{creator("a"), writer("b")}},
+		{2, quick, []estest.Process{creator("a"), writer("b")}},
+		{2, ci, []estest.Process{creator("a"), creator("b"), relay()}},
+	} {
+		if row.far > far {
+			continue
+		}
+		var names []string
+		for _, p := range row.processes {
+			if p.Name != "relay" {
+				names = append(names, p.Name)
+			}
+		}
+		t.Run(fmt.Sprintf("%d processes, %v, %d faults", len(row.processes), names, row.faults), func(t *testing.T) {
+			x := estest.Explorer{New: inMemory, Processes: row.processes, Faults: row.faults}
+			x.Check = func(ctx context.Context, end *estest.End) error {
+				if err := protocolHolds(names...)(ctx, end); err != nil {
+					return err
+				}
+				for c, err := range end.Store.Load(ctx, theDiary, 0) {
+					if err != nil {
+						return err
+					}
+					if strings.HasPrefix(c.Command, "a") && c.Version != 1 {
+						return fmt.Errorf("%s demanded to be the first, and is at version %d", c.Command, c.Version)
+					}
+				}
+				return nil
+			}
+			explore(t, &x)
+		})
+	}
+}
+
 // insistent is a writer that sends its command again, under its name, as long as it is not accepted. What it
 // says in the end is the truth of all: unknown, if one of them was and none was accepted.
 func insistent(name string, times int) estest.Process {

@@ -26,6 +26,7 @@ type start struct {
 	name    string
 	commits func() []es.Commit
 	sent    bool // whether the dead author of the last commit had published it
+	new     bool // whether the command demands that the stream is new
 }
 
 func starts() []start {
@@ -41,6 +42,9 @@ func starts() []start {
 		{name: "claimed", commits: dead(es.Claimed)},
 		{name: "claimed and published", commits: dead(es.Claimed), sent: true},
 		{name: "revoked", commits: dead(es.Revoked)},
+		{name: "new stream, as demanded", commits: func() []es.Commit { return nil }, new: true},
+		{name: "revoked at the first version, to be new", commits: func() []es.Commit { return []es.Commit{with(raw(1, "dead", "y"), es.Revoked)} }, new: true},
+		{name: "settled, to be new", commits: settled, new: true},
 	}
 }
 
@@ -117,7 +121,11 @@ func (r *run) do(ctx context.Context) error {
 	}
 	r.faulty.Plan = r.plan
 	j := &es.Journal{Store: r.faulty.Store(r.store), Publisher: r.faulty.Publisher(r.broker)}
-	r.result, r.err = es.Execute(ctx, j, &counter, "1", count("the", "command"), theName)
+	options := []es.Option{theName}
+	if r.start.new {
+		options = append(options, es.IfVersion(0))
+	}
+	r.result, r.err = es.Execute(ctx, j, &counter, "1", count("the", "command"), options...)
 
 	// From here on all is well, but for the writes that are still on their way.
 	healthy := &tap{Store: r.store}

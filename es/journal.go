@@ -121,14 +121,14 @@ func (j *Journal) author(ctx context.Context, c Commit) (_ Status, doubt, err er
 		return 0, nil, fmt.Errorf("commit %s@%d: %w: less than %v left to store and publish it", c.Stream, c.Version, context.DeadlineExceeded, j.timeout())
 	}
 	// From here on the outcome must be found out, whatever the caller does.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), j.timeout())
-	defer cancel()
-	half := ctx
+	whole := within(ctx, j.timeout())
+	defer whole.stop()
+	half := whole
 	c.Status = Settled
 	if j.Publisher != nil {
 		c.Status = Pending
-		half, cancel = context.WithTimeout(ctx, j.timeout()/2)
-		defer cancel()
+		half = within(ctx, j.timeout()/2)
+		defer half.stop()
 	}
 	unknown := func(err error) error {
 		return &UnknownError{Stream: c.Stream, Version: c.Version, ID: c.ID, Err: err}
@@ -143,7 +143,7 @@ func (j *Journal) author(ctx context.Context, c Commit) (_ Status, doubt, err er
 	}
 	refused := j.Publisher.Publish(half, message(c))
 	if refused == nil {
-		if err := j.write(ctx, "settle", j.Store.Settle, c); err != nil {
+		if err := j.write(whole, "settle", j.Store.Settle, c); err != nil {
 			// Published it is. Somebody else will publish it again and settle it.
 			return Pending, fmt.Errorf("settle: %w", err), nil
 		}
@@ -152,7 +152,7 @@ func (j *Journal) author(ctx context.Context, c Commit) (_ Status, doubt, err er
 	if !errors.Is(refused, ErrRefused) {
 		return Pending, fmt.Errorf("publish: %w", refused), nil
 	}
-	switch err := j.write(ctx, "revoke", j.Store.Revoke, c); {
+	switch err := j.write(whole, "revoke", j.Store.Revoke, c); {
 	case err == nil:
 		return 0, nil, fmt.Errorf("publish %s@%d: %w", c.Stream, c.Version, refused)
 	case errors.Is(err, ErrConflict):

@@ -48,11 +48,24 @@ func hasControl(s string) bool {
 	return false
 }
 
+// plain reports whether there is nothing but printable ASCII. Most names are checked several times, and
+// are nothing else.
+func plain(s string) bool {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] >= '\x7f' {
+			return false
+		}
+	}
+	return true
+}
+
 // validateName checks a short text that becomes part of a key.
 func validateName(what, name string, limit int) error {
 	switch {
 	case name == "":
 		return fmt.Errorf("%w: %s is empty", ErrInvalid, what)
+	case len(name) <= limit && plain(name):
+		return nil
 	case len(name) > limit:
 		return fmt.Errorf("%w: %s has %d bytes, at most %d are allowed", ErrInvalid, what, len(name), limit)
 	case !utf8.ValidString(name):

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"hash/fnv"
 	"iter"
-	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -26,8 +25,8 @@ import (
 // not wait for each other, and no lock is held while a caller's code runs, so a
 // loop over a sequence may call the store.
 type Store struct {
-	mu      sync.RWMutex // guards the map, and nothing in the streams
-	streams map[es.StreamID]*stream
+	mu      sync.RWMutex                  // guards the maps, and nothing in the streams
+	streams map[string]map[string]*stream // by category and ID
 
 	// unsettled has every pending and claimed commit, so that Pending need not
 	// visit all streams. Its lock is taken under that of a stream, never the
@@ -81,7 +80,7 @@ func (s *stream) read() (history, *es.Commit) {
 func (s *Store) stream(id es.StreamID) *stream {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return s.streams[id]
+	return s.streams[id.Category][id.ID]
 }
 
 // open returns the stream and makes it if need be.
@@ -91,13 +90,18 @@ func (s *Store) open(id es.StreamID) *stream {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.streams == nil {
-		s.streams = make(map[es.StreamID]*stream)
+	ids := s.streams[id.Category]
+	if ids == nil {
+		if s.streams == nil {
+			s.streams = make(map[string]map[string]*stream)
+		}
+		ids = make(map[string]*stream)
+		s.streams[id.Category] = ids
 	}
-	st := s.streams[id]
+	st := ids[id.ID]
 	if st == nil {
 		st = new(stream)
-		s.streams[id] = st
+		ids[id.ID] = st
 	}
 	return st
 }
@@ -322,17 +326,10 @@ func (s *Store) Streams(ctx context.Context, shard, shards int, after es.StreamI
 			yield(es.StreamID{}, fmt.Errorf("streams: %w: shard %d of %d", es.ErrInvalid, shard, shards))
 			return
 		}
-		s.mu.RLock()
-		streams := maps.Clone(s.streams)
-		s.mu.RUnlock()
-		maps.DeleteFunc(streams, func(id es.StreamID, st *stream) bool {
-			if compare(id, after) <= 0 || shardOf(id, shards) != shard {
-				return true
+		for _, id := range s.list(shard, shards, after) {
+			if settled, tip := s.stream(id).read(); settled.next == 0 && (tip == nil || tip.Status == es.Revoked) {
+				continue
 			}
-			settled, tip := st.read()
-			return settled.next == 0 && (tip == nil || tip.Status == es.Revoked)
-		})
-		for _, id := range slices.SortedFunc(maps.Keys(streams), compare) {
 			if err := ctx.Err(); err != nil {
 				yield(es.StreamID{}, fmt.Errorf("streams: %w", err))
 				return
@@ -342,6 +339,22 @@ func (s *Store) Streams(ctx context.Context, shard, shards int, after es.StreamI
 			}
 		}
 	}
+}
+
+// list returns all streams of a shard behind the given one, in order.
+func (s *Store) list(shard, shards int, after es.StreamID) (found []es.StreamID) {
+	s.mu.RLock()
+	for category, ids := range s.streams {
+		for id := range ids {
+			stream := es.StreamID{Category: category, ID: id}
+			if compare(stream, after) > 0 && shardOf(stream, shards) == shard {
+				found = append(found, stream)
+			}
+		}
+	}
+	s.mu.RUnlock()
+	slices.SortFunc(found, compare)
+	return found
 }
 
 func compare(a, b es.StreamID) int {

@@ -95,7 +95,7 @@ func leftfoldAccount(schema string) *leftfold[Account, AccountEvent] {
 }
 
 func (l *leftfold[S, E]) Create(ctx context.Context, id string) error {
-	_, err := es.Execute(ctx, &l.journal, &l.aggregate, id, l.first)
+	_, err := es.Execute(ctx, &l.journal, &l.aggregate, id, l.first, es.IfVersion(0))
 	return err
 }
 
