@@ -10,12 +10,12 @@ import (
 // not end with it. It is what context.WithTimeout makes of context.WithoutCancel, but that its
 // timer is not started before somebody waits for it: a store in memory never does.
 type deadline struct {
-	values context.Context
+	values context.Context //nolint:containedctx // it is a context itself, as that below
 	end    time.Time
 
 	mu    sync.Mutex
 	left  bool
-	timed context.Context // nil as long as nobody has asked for Done
+	timed context.Context //nolint:containedctx // nil as long as nobody has asked for Done
 	leave context.CancelFunc
 }
 
