@@ -16,7 +16,7 @@ PEERS ?=
 # How long make soak runs.
 SOAK ?= 1m
 
-.PHONY: help test explore prove fuzz soak engines lint template cover bench otel peers bench-peers performance bench-coldstart package ci
+.PHONY: help test explore prove fuzz soak engines lint template cover bench jsonv2 otel peers bench-peers performance bench-coldstart package ci
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' Makefile
@@ -79,6 +79,11 @@ cover: ## fail where too few statements of a package are tested
 bench: ## run every benchmark once, so that none rots
 	go test -run='^$$' -bench=. -benchtime=1x ./...
 
+# Go's next encoding/json: es chooses otherwise with it (es/codec_v2.go).
+jsonv2: ## test es with GOEXPERIMENT=jsonv2
+	GOEXPERIMENT=jsonv2 go vet ./es/...
+	GOEXPERIMENT=jsonv2 go test ./es/...
+
 # A module of its own, so that nobody who imports the library gets OpenTelemetry.
 otel: ## check, vet and test the example with OpenTelemetry
 	cd examples/otel && go mod tidy -diff && go vet ./... && $(STATICCHECK) ./... && $(GOLANGCI_LINT) run ./...
@@ -105,4 +110,4 @@ package: ## build dist/function.zip for Lambda on arm64
 		-o "$$tmp/bootstrap" ./examples/lambda; \
 	go run ./internal/zip dist/function.zip "$$tmp/bootstrap"
 
-ci: test explore lint template cover bench otel peers ## all of it
+ci: test explore lint template cover bench jsonv2 otel peers ## all of it

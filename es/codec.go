@@ -63,7 +63,17 @@ const maxUpcasts = 100
 // JSON panics if the table is broken: empty, with an empty name, a nil value,
 // one Go type under two names, or a name that is also upcast.
 func JSON[E any](types map[string]E, upcasts ...Upcast) Codec[E] {
-	return newTable("es.JSON", json.Marshal, func() func([]byte, any) error { return newJSONReader().unmarshal }, types, upcasts)
+	readers := sync.Pool{New: func() any { return newJSONReader() }}
+	unmarshal := func(data []byte, into any) error {
+		if len(data) > maxReused {
+			return json.Unmarshal(data, into)
+		}
+		r := readers.Get().(*jsonReader)
+		err := r.unmarshal(data, into)
+		readers.Put(r)
+		return err
+	}
+	return newTable("es.JSON", json.Marshal, unmarshal, types, upcasts)
 }
 
 // NewCodec is [JSON] for any other encoding, or another library for the same one.
@@ -74,22 +84,20 @@ func NewCodec[E any](marshal func(any) ([]byte, error), unmarshal func([]byte, a
 	if marshal == nil || unmarshal == nil {
 		panic("es.NewCodec: it needs two functions")
 	}
-	return newTable("es.NewCodec", marshal, func() func([]byte, any) error { return unmarshal }, types, upcasts)
+	return newTable("es.NewCodec", marshal, unmarshal, types, upcasts)
 }
 
 // table is a codec by a table of Go types.
 type table[E any] struct {
 	marshal func(any) ([]byte, error)
-	types   map[string]*eventType
+	types   []*eventType // by name
 	names   map[reflect.Type]string
 	upcasts map[string]func([]byte) ([]Event, error)
 }
 
-// newTable returns a codec whose unmarshal functions are each used by one goroutine at a time.
-func newTable[E any](caller string, marshal func(any) ([]byte, error), unmarshal func() func([]byte, any) error, types map[string]E, upcasts []Upcast) *table[E] {
+func newTable[E any](caller string, marshal func(any) ([]byte, error), unmarshal func([]byte, any) error, types map[string]E, upcasts []Upcast) *table[E] {
 	c := &table[E]{
 		marshal: marshal,
-		types:   make(map[string]*eventType, len(types)),
 		names:   make(map[reflect.Type]string, len(types)),
 		upcasts: make(map[string]func([]byte) ([]Event, error), len(upcasts)),
 	}
@@ -107,10 +115,10 @@ func newTable[E any](caller string, marshal func(any) ([]byte, error), unmarshal
 		if other, ok := c.names[t]; ok {
 			panic(fmt.Sprintf("%s: %s is in the table as %q and as %q", caller, t, other, name))
 		}
-		c.types[name], c.names[t] = newEventType(t, unmarshal), name
+		c.types, c.names[t] = append(c.types, newEventType(name, t, unmarshal)), name
 	}
 	for _, u := range upcasts {
-		if _, ok := c.types[u.Type]; ok || u.Type == "" || u.To == nil || c.upcasts[u.Type] != nil {
+		if c.find(u.Type) != nil || u.Type == "" || u.To == nil || c.upcasts[u.Type] != nil {
 			panic(fmt.Sprintf("%s: upcast of %q: the name must be set, not be in the table, and have one function", caller, u.Type))
 		}
 		c.upcasts[u.Type] = u.To
@@ -118,7 +126,24 @@ func newTable[E any](caller string, marshal func(any) ([]byte, error), unmarshal
 	return c
 }
 
-func (c *table[E]) Types() []string { return slices.Sorted(maps.Keys(c.types)) }
+// find returns the type that is stored by a name, nil if there is none. An aggregate has few types, and to
+// compare with each takes less than to hash the name.
+func (c *table[E]) find(name string) *eventType {
+	for _, t := range c.types {
+		if t.name == name {
+			return t
+		}
+	}
+	return nil
+}
+
+func (c *table[E]) Types() []string {
+	names := make([]string, len(c.types))
+	for i, t := range c.types {
+		names[i] = t.name
+	}
+	return names
+}
 
 func (c *table[E]) Encode(e E) (Event, error) {
 	name, ok := c.names[reflect.TypeOf(e)]
@@ -138,7 +163,7 @@ func (c *table[E]) Encode(e E) (Event, error) {
 func (c *table[E]) Decode(dst []E, e Event) ([]E, error) { return c.decode(dst, e, 0) }
 
 func (c *table[E]) decode(dst []E, e Event, depth int) ([]E, error) {
-	if t, ok := c.types[e.Type]; ok {
+	if t := c.find(e.Type); t != nil {
 		v, err := t.decode(e.Data)
 		if err != nil {
 			return dst, err
@@ -166,43 +191,44 @@ func (c *table[E]) decode(dst []E, e Event, depth int) ([]E, error) {
 
 // eventType decodes into one Go type.
 type eventType struct {
-	elem    reflect.Type // what is decoded into
-	pointer bool         // whether the event is a pointer to it
-	places  sync.Pool    // of *place
+	name      string
+	elem      reflect.Type // what is decoded into
+	pointer   bool         // whether the event is a pointer to it
+	unmarshal func([]byte, any) error
+	places    sync.Pool // of *place
 }
 
 // place is where an event is decoded into: the interface that is made of it has a copy, so the next
 // one can be decoded into the same place.
 type place struct {
-	into      any           // a pointer
-	value     reflect.Value // what it points to
-	unmarshal func([]byte, any) error
+	into  any           // a pointer
+	value reflect.Value // what it points to
 }
 
-func newEventType(t reflect.Type, unmarshal func() func([]byte, any) error) *eventType {
-	et := &eventType{elem: t}
+func newEventType(name string, t reflect.Type, unmarshal func([]byte, any) error) *eventType {
+	et := &eventType{name: name, elem: t, unmarshal: unmarshal}
 	if t.Kind() == reflect.Pointer {
 		et.elem, et.pointer = t.Elem(), true
 	}
 	et.places.New = func() any {
 		v := reflect.New(et.elem)
-		return &place{v.Interface(), v.Elem(), unmarshal()}
+		return &place{v.Interface(), v.Elem()}
 	}
 	return et
 }
 
-func (et *eventType) decode(data []byte) (any, error) {
-	p := et.places.Get().(*place)
-	defer et.places.Put(p)
+func (et *eventType) decode(data []byte) (event any, err error) {
 	if et.pointer {
 		into := reflect.New(et.elem).Interface()
-		return into, p.unmarshal(data, into)
+		return into, et.unmarshal(data, into)
 	}
-	defer p.value.SetZero()
-	if err := p.unmarshal(data, p.into); err != nil {
-		return nil, err
+	p := et.places.Get().(*place)
+	if err = et.unmarshal(data, p.into); err == nil {
+		event = p.value.Interface()
 	}
-	return p.value.Interface(), nil
+	p.value.SetZero()
+	et.places.Put(p) // not after a panic
+	return event, err
 }
 
 // jsonReader decodes one value after the other with the same [json.Decoder]. That saves what
@@ -219,13 +245,7 @@ func newJSONReader() *jsonReader {
 	return r
 }
 
-// maxReused is up to how many bytes a decoder that is used again takes less time than json.Unmarshal.
-const maxReused = 256
-
 func (r *jsonReader) unmarshal(data []byte, into any) error {
-	if len(data) > maxReused {
-		return json.Unmarshal(data, into)
-	}
 	start := r.decoder.InputOffset()
 	r.data = data
 	err := r.decoder.Decode(into)

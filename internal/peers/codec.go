@@ -17,8 +17,27 @@ func (l jsonLibrary) codec() es.Codec[OrgEvent] {
 	return es.NewCodec(l.marshal, l.unmarshal, orgTypes)
 }
 
-// orgTypes is the table of a codec.
-var orgTypes = map[string]OrgEvent{orgCreated: OrgCreated{}, orgUpdated: OrgUpdated{}}
+// pointers is the same for events that are pointers.
+func (l jsonLibrary) pointers() es.Codec[OrgEvent] {
+	return es.NewCodec(l.marshal, l.unmarshal, orgPointers)
+}
+
+// The tables of codecs.
+var (
+	orgTypes    = map[string]OrgEvent{orgCreated: OrgCreated{}, orgUpdated: OrgUpdated{}}
+	orgPointers = map[string]OrgEvent{orgCreated: &OrgCreated{}, orgUpdated: &OrgUpdated{}}
+)
+
+// foldPointer is Fold for events that are pointers.
+func (o Org) foldPointer(e OrgEvent) Org {
+	switch e := e.(type) {
+	case *OrgCreated:
+		return Org{Exists: true, Profile: Profile(*e)}
+	case *OrgUpdated:
+		return Org{Exists: true, Profile: Profile(*e)}
+	}
+	return o
+}
 
 // envelope is how many programs store an event: JSON around JSON. Ours never does.
 type envelope struct {
