@@ -19,7 +19,7 @@ SOAK ?= 1m
 .PHONY: help test explore prove fuzz soak engines lint template cover bench jsonv2 otel peers bench-peers performance bench-coldstart package ci
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' Makefile
 
 test: ## run every test, with the race detector and in random order, on real engines too
 	internal/engines/run go test -race -shuffle=on ./...

@@ -121,19 +121,20 @@ func (a *Aggregate[S, E]) Replay(commits iter.Seq2[Commit, error]) (S, uint64, e
 	return l.state, l.version, err
 }
 
-// apply folds the events of one commit. It returns buf for the next call.
-func (a *Aggregate[S, E]) apply(state S, c *Commit, buf []E) (S, []E, error) {
-	before := state
+// apply folds the events of one commit into the state, all or none. It returns buf for the next call.
+func (a *Aggregate[S, E]) apply(state *S, c *Commit, buf []E) ([]E, error) {
+	after := *state
 	for i := range c.Events {
 		var err error
 		if buf, err = decode(a.Events, c, i, buf[:0]); err != nil {
-			return before, buf, err
+			return buf, err
 		}
 		for _, e := range buf {
-			state = a.Fold(state, e)
+			after = a.Fold(after, e)
 		}
 	}
-	return state, buf, nil
+	*state = after
+	return buf, nil
 }
 
 // decode appends what the i-th event of the commit means today.

@@ -14,7 +14,7 @@ import (
 )
 
 // Option changes how one command is executed: [Named], [IfVersion].
-type Option func(*command)
+type Option func(command) command
 
 // command is what the options say.
 type command struct {
@@ -46,8 +46,9 @@ func (c *command) queue(ctx context.Context, j *Journal, aggregate any, stream S
 // accepted, is not remembered: it is decided again.
 func Named(name string, content []byte) Option {
 	sum := sha256.Sum256(content)
-	return func(c *command) {
+	return func(c command) command {
 		c.named, c.name, c.fingerprint = true, name, binary.BigEndian.Uint64(sum[:])
+		return c
 	}
 }
 
@@ -56,7 +57,10 @@ func Named(name string, content []byte) Option {
 // version 0 is decided from the zero state without reading first; where the
 // stream is there after all, that costs the write that is refused.
 func IfVersion(version uint64) Option {
-	return func(c *command) { c.versioned, c.version = true, version }
+	return func(c command) command {
+		c.versioned, c.version = true, version
+		return c
+	}
 }
 
 // Execute runs one command: it loads the state of an aggregate, lets decide say
@@ -78,7 +82,7 @@ func IfVersion(version uint64) Option {
 func Execute[S, E any](ctx context.Context, j *Journal, a *Aggregate[S, E], id string, decide func(S) ([]E, error), options ...Option) (Result, error) {
 	var cmd command
 	for _, option := range options {
-		option(&cmd)
+		cmd = option(cmd)
 	}
 	stream, err := open(j, a, id)
 	if err != nil {
@@ -280,7 +284,10 @@ func (a *Aggregate[S, E]) addState(store Store, c *Commit, l loaded[S], events [
 // is [Named] by it, its events being the content. Meta is added to that of the
 // context. Result and errors are those of Execute.
 func (j *Journal) Commit(ctx context.Context, c Commit) (Result, error) {
-	options := []Option{func(c *command) { c.raw = true }}
+	options := []Option{func(c command) command {
+		c.raw = true
+		return c
+	}}
 	if c.Version > 0 {
 		options = append(options, IfVersion(c.Version-1))
 	}

@@ -88,7 +88,7 @@ func (a *Aggregate[S, E]) replay(commits iter.Seq2[Commit, error]) (l loaded[S],
 		if l.ends(&c) {
 			break
 		}
-		if l.state, buf, err = a.apply(l.state, &c, buf); err != nil {
+		if buf, err = a.apply(&l.state, &c, buf); err != nil {
 			return l, err
 		}
 		l.reached(&c)
@@ -139,7 +139,7 @@ func (a *Aggregate[S, E]) replayBack(commits iter.Seq2[Commit, error], limit int
 	}
 	var buf []E
 	for i := range slices.Backward(found) {
-		if l.state, buf, err = a.apply(l.state, &found[i], buf); err != nil {
+		if buf, err = a.apply(&l.state, &found[i], buf); err != nil {
 			return l, false, err
 		}
 	}
@@ -175,7 +175,7 @@ func (a *Aggregate[S, E]) follow(l *loaded[S], c *Commit) (err error) {
 	if a.LatestOnly {
 		l.state = *new(S)
 	}
-	if l.state, _, err = a.apply(l.state, c, nil); err != nil {
+	if _, err = a.apply(&l.state, c, nil); err != nil {
 		return err
 	}
 	l.since++

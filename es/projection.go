@@ -147,11 +147,11 @@ func (p *Projection[V, E]) apply(view View[V], c Commit) (View[V], error) {
 		return view, &GapError{Stream: c.Stream, Want: view.Version + 1, Have: c.Version}
 	}
 	a := Aggregate[V, E]{Fold: p.Fold, Events: p.Events}
-	value, _, err := a.apply(view.Value, &c, nil)
-	if err != nil {
+	if _, err := a.apply(&view.Value, &c, nil); err != nil {
 		return view, err
 	}
-	return View[V]{Version: c.Last(), Value: value}, nil
+	view.Version = c.Last()
+	return view, nil
 }
 
 // RebuildOptions tune [Projection.Rebuild]; the zero value is useful.
