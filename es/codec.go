@@ -53,7 +53,7 @@ const maxUpcasts = 100
 // JSON returns a codec that encodes events with encoding/json. The table has a
 // value of each event's Go type under the name that the event is stored by; the
 // value itself does not matter. Decoding gives events of just these types,
-// pointers where the table has pointers.
+// pointers where the table has pointers, which saves a copy of each.
 //
 //	es.JSON(map[string]Event{
 //		"org.created": Created{},
@@ -91,14 +91,12 @@ func NewCodec[E any](marshal func(any) ([]byte, error), unmarshal func([]byte, a
 type table[E any] struct {
 	marshal func(any) ([]byte, error)
 	types   []*eventType // by name
-	names   map[reflect.Type]string
 	upcasts map[string]func([]byte) ([]Event, error)
 }
 
 func newTable[E any](caller string, marshal func(any) ([]byte, error), unmarshal func([]byte, any) error, types map[string]E, upcasts []Upcast) *table[E] {
 	c := &table[E]{
 		marshal: marshal,
-		names:   make(map[reflect.Type]string, len(types)),
 		upcasts: make(map[string]func([]byte) ([]Event, error), len(upcasts)),
 	}
 	if len(types) == 0 {
@@ -112,13 +110,13 @@ func newTable[E any](caller string, marshal func(any) ([]byte, error), unmarshal
 		if err := validateName("event type", name, MaxName); err != nil {
 			panic(fmt.Sprintf("%s: %v", caller, err))
 		}
-		if other, ok := c.names[t]; ok {
-			panic(fmt.Sprintf("%s: %s is in the table as %q and as %q", caller, t, other, name))
+		if other := c.of(t); other != nil {
+			panic(fmt.Sprintf("%s: %s is in the table as %q and as %q", caller, t, other.name, name))
 		}
-		c.types, c.names[t] = append(c.types, newEventType(name, t, unmarshal)), name
+		c.types = append(c.types, newEventType(name, t, unmarshal))
 	}
 	for _, u := range upcasts {
-		if c.find(u.Type) != nil || u.Type == "" || u.To == nil || c.upcasts[u.Type] != nil {
+		if c.named(u.Type) != nil || u.Type == "" || u.To == nil || c.upcasts[u.Type] != nil {
 			panic(fmt.Sprintf("%s: upcast of %q: the name must be set, not be in the table, and have one function", caller, u.Type))
 		}
 		c.upcasts[u.Type] = u.To
@@ -126,11 +124,21 @@ func newTable[E any](caller string, marshal func(any) ([]byte, error), unmarshal
 	return c
 }
 
-// find returns the type that is stored by a name, nil if there is none. An aggregate has few types, and to
-// compare with each takes less than to hash the name.
-func (c *table[E]) find(name string) *eventType {
+// named returns the type that is stored by a name, nil if there is none. An aggregate has few types, and to
+// compare with each takes less than to hash.
+func (c *table[E]) named(name string) *eventType {
 	for _, t := range c.types {
 		if t.name == name {
+			return t
+		}
+	}
+	return nil
+}
+
+// of is the same for a Go type.
+func (c *table[E]) of(goType reflect.Type) *eventType {
+	for _, t := range c.types {
+		if t.goType == goType {
 			return t
 		}
 	}
@@ -146,24 +154,24 @@ func (c *table[E]) Types() []string {
 }
 
 func (c *table[E]) Encode(e E) (Event, error) {
-	name, ok := c.names[reflect.TypeOf(e)]
-	if !ok {
+	t := c.of(reflect.TypeOf(e))
+	if t == nil {
 		return Event{}, fmt.Errorf("%w: %T is not in the codec's table", ErrUnknownEvent, e)
 	}
-	if v := reflect.ValueOf(e); v.Kind() == reflect.Pointer && v.IsNil() {
+	if t.pointer && reflect.ValueOf(e).IsNil() {
 		return Event{}, fmt.Errorf("%w: the event is a nil %T", ErrInvalid, e)
 	}
 	data, err := c.marshal(e)
 	if err != nil {
 		return Event{}, err
 	}
-	return Event{Type: name, Data: data}, nil
+	return Event{Type: t.name, Data: data}, nil
 }
 
 func (c *table[E]) Decode(dst []E, e Event) ([]E, error) { return c.decode(dst, e, 0) }
 
 func (c *table[E]) decode(dst []E, e Event, depth int) ([]E, error) {
-	if t := c.find(e.Type); t != nil {
+	if t := c.named(e.Type); t != nil {
 		v, err := t.decode(e.Data)
 		if err != nil {
 			return dst, err
@@ -192,6 +200,7 @@ func (c *table[E]) decode(dst []E, e Event, depth int) ([]E, error) {
 // eventType decodes into one Go type.
 type eventType struct {
 	name      string
+	goType    reflect.Type
 	elem      reflect.Type // what is decoded into
 	pointer   bool         // whether the event is a pointer to it
 	unmarshal func([]byte, any) error
@@ -206,7 +215,7 @@ type place struct {
 }
 
 func newEventType(name string, t reflect.Type, unmarshal func([]byte, any) error) *eventType {
-	et := &eventType{name: name, elem: t, unmarshal: unmarshal}
+	et := &eventType{name: name, goType: t, elem: t, unmarshal: unmarshal}
 	if t.Kind() == reflect.Pointer {
 		et.elem, et.pointer = t.Elem(), true
 	}

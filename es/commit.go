@@ -132,7 +132,7 @@ func (c Commit) Validate() error {
 	return nil
 }
 
-func (c Commit) validate() error {
+func (c *Commit) validate() error {
 	if c.Version == 0 {
 		return fmt.Errorf("%w: version is 0, the first is 1", ErrInvalid)
 	}
