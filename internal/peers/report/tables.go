@@ -269,6 +269,9 @@ func absolute(name, unit string) func(*results) (float64, bool) {
 
 var goals = []goal{
 	{"replay, 1 000 org events, to the loop", 1.05, false, toLoop("Replay/of=org/events=1000")},
+	{"the same, with go-json-experiment/json plugged in", 1.05, false, func(r *results) (float64, bool) {
+		return r.ratio(codecName("go-json-experiment/json", "leftfold"), "Replay/of=org/events=1000/lib=loop", r.time)
+	}},
 	{"replay, 1 000 account events, to the loop", 1.15, false, toLoop("Replay/of=account/events=1000")},
 	{"replay, 100 000 account events, to the loop", 1.15, false, toLoop("Replay/of=account/events=100000")},
 	{"allocations an event, org", 8, false, absolute("Replay/of=org/events=1000", each)},
