@@ -26,6 +26,12 @@ BenchmarkCodec/codec=goccy.go-json/by=codec-2 10 120 ns/op
 BenchmarkCodec/codec=goccy.go-json/by=pointers-2 10 110 ns/op
 BenchmarkCodec/codec=encoding.json/by=bare-2 10 100 ns/op
 BenchmarkCodec/codec=encoding.json/by=pointers-2 10 111 ns/op
+BenchmarkReplay/of=account/events=1000/lib=loop-2 10 100 ns/op
+BenchmarkReplay/of=account/events=1000/lib=leftfold-2 10 120 ns/op
+BenchmarkReplay/of=account/events=1000/lib=loop-2 10 400 ns/op
+BenchmarkReplay/of=account/events=1000/lib=leftfold-2 10 440 ns/op
+BenchmarkReplay/of=account/events=1000/lib=loop-2 10 1000 ns/op
+BenchmarkReplay/of=account/events=1000/lib=leftfold-2 10 1300 ns/op
 BenchmarkKept/of=org/each=1/lib=leftfold-2 1 1700 ns/op 276.2 B-kept/event
 `
 
@@ -47,6 +53,7 @@ func TestTables(t *testing.T) {
 		{machine, byClock, "Medians of 3 rounds"},
 		{timeTable, byClock, "| replay, 1 000 org events | 1 = 2.00 ms | 1.04 | – |"},
 		{timeTable, byCPU, "| replay, 1 000 org events | 1 = 1.00 ms | 3.00 | – |"},
+		{timeTable, byClock, "| replay, 1 000 account events | 1 = 400 ns | 1.20 | – |"},
 		{timeTable, byClock, "| replay, 10 org events | – | – |"},
 		{allocTable, byClock, "| an event, replay of 1 000 org events | 8 | 8 | – |"},
 		{parallelTable, byClock, "| – | 1.70 | – |"},

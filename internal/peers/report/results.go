@@ -93,9 +93,21 @@ func (r *results) spread(unit string) float64 {
 	return summary(all).Center
 }
 
-// ratio returns how much larger a is than b.
+// ratio returns how much larger a is than b: the median of what it is in each round, since a machine that others use
+// is faster in one round than in another. Where they were not measured equally often, it is that of their medians.
 func (r *results) ratio(a, b, unit string) (float64, bool) {
 	x, ok := r.median(a, unit)
 	y, ok2 := r.median(b, unit)
-	return x / y, ok && ok2 && y != 0
+	if !ok || !ok2 || y == 0 {
+		return 0, false
+	}
+	all, by := r.samples[a][unit], r.samples[b][unit]
+	if len(all) != len(by) {
+		return x / y, true
+	}
+	ratios := make([]float64, len(all))
+	for i := range all {
+		ratios[i] = all[i] / by[i]
+	}
+	return summary(ratios).Center, true
 }
