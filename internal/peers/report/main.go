@@ -6,7 +6,7 @@
 //	go run ./report -in ../../dist/peers.txt   # what was measured before
 //
 // It measures in rounds over all libraries, so that whatever else the machine does
-// meets all alike, and says medians. What it measured stays in dist/peers.txt, in the
+// meets all alike, and says medians; what takes little time several times in each. What it measured stays in dist/peers.txt, in the
 // form that benchstat reads.
 package main
 
@@ -121,6 +121,11 @@ func (m measuring) run(file string) (err error) {
 	}
 	defer func() { err = errors.Join(err, out.Close()) }()
 	fmt.Fprintf(out, "go: %s\nprocessors: %d\ndate: %s\n", runtime.Version(), runtime.NumCPU(), time.Now().UTC().Format(time.DateOnly))
+	// What needs little before it can be measured is measured more often, and each time for less long: those that are compared are
+	// then closer together, and a machine that others use is the same for both.
+	again := []string{
+		v1, "-test.skip=^Benchmark(Command|Parallel|Kept)$|^BenchmarkReplay$/^of=/^events=100000$", "-test.benchtime=" + (m.time / 4).String(),
+	}
 	for round := range m.rounds {
 		fmt.Fprintf(os.Stderr, "round %d of %d\n", round+1, m.rounds)
 		for _, args := range [][]string{
@@ -129,6 +134,7 @@ func (m measuring) run(file string) (err error) {
 			{v1, "-test.skip=^Benchmark(Replay|Create|Command|Codec|Parallel)$", "-test.benchtime=1x"},
 			// Of this one only v2 itself: its encoding/json is another.
 			{v2, "-test.skip=^Benchmark(Replay|Create|Command|Kept|Parallel)$|^BenchmarkCodec$/^codec=(encoding.json|[^e].*)$", "-test.benchtime=" + m.time.String()},
+			again, again, again, again,
 		} {
 			cmd := exec.Command(args[0], append([]string{"-test.run=^$", "-test.bench=" + m.bench}, args[1:]...)...)
 			cmd.Stdout, cmd.Stderr = io.MultiWriter(out, os.Stderr), os.Stderr

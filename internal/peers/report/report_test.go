@@ -50,7 +50,7 @@ func TestTables(t *testing.T) {
 		want string
 	}{
 		{machine, byClock, "Measured with go1.26, linux/amd64, 2 processors (AMD EPYC), 2026-11-24, by the clock's time."},
-		{machine, byClock, "Medians of 3 rounds"},
+		{machine, byClock, "Medians of 1 to 3 measurements"},
 		{timeTable, byClock, "| replay, 1 000 org events | 1 = 2.00 ms | 1.04 | – |"},
 		{timeTable, byCPU, "| replay, 1 000 org events | 1 = 1.00 ms | 3.00 | – |"},
 		{timeTable, byClock, "| replay, 1 000 account events | 1 = 400 ns | 1.20 | – |"},

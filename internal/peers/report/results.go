@@ -17,7 +17,8 @@ type results struct {
 	samples map[string]map[string][]float64
 	time    string // the unit of time
 	from    string // on what and when, in words
-	rounds  int
+	least   int    // how often things were measured
+	most    int
 }
 
 // Units, as benchfmt tidies them.
@@ -52,10 +53,17 @@ func read(in io.Reader, file string, byCPU bool) (*results, error) {
 		}
 		for _, v := range res.Values {
 			r.samples[name][v.Unit] = append(r.samples[name][v.Unit], v.Value)
-			r.rounds = max(r.rounds, len(r.samples[name][v.Unit]))
 		}
 		r.from = fmt.Sprintf("%s, %s/%s, %s processors (%s), %s", res.GetConfig("go"), res.GetConfig("goos"), res.GetConfig("goarch"),
 			res.GetConfig("processors"), strings.TrimSpace(res.GetConfig("cpu")), res.GetConfig("date"))
+	}
+	for _, units := range r.samples {
+		for _, values := range units {
+			r.most = max(r.most, len(values))
+			if r.least == 0 || len(values) < r.least {
+				r.least = len(values)
+			}
+		}
 	}
 	return r, reader.Err()
 }

@@ -31,7 +31,7 @@ func machine(r *results) string {
 	if r.time == cpu {
 		what = "processor time, garbage collection included, because others used the machine"
 	}
-	text := fmt.Sprintf("Measured with %s, by %s. Medians of %d rounds", r.from, what, r.rounds)
+	text := fmt.Sprintf("Measured with %s, by %s. Medians of %d to %d measurements", r.from, what, r.least, r.most)
 	if spread := r.spread(r.time); spread > 0 {
 		text += fmt.Sprintf("; half of their intervals of 95 %% are narrower than ±%.0f %%", 100*spread)
 	}
