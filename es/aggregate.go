@@ -123,17 +123,27 @@ func (a *Aggregate[S, E]) Replay(commits iter.Seq2[Commit, error]) (S, uint64, e
 
 // apply folds the events of one commit into the state, all or none. It returns buf for the next call.
 func (a *Aggregate[S, E]) apply(state *S, c *Commit, buf []E) ([]E, error) {
-	after := *state
+	buf, err := a.decode(c, buf[:0])
+	if err == nil {
+		*state = a.fold(*state, buf)
+	}
+	return buf, err
+}
+
+func (a *Aggregate[S, E]) fold(state S, events []E) S {
+	for _, e := range events {
+		state = a.Fold(state, e)
+	}
+	return state
+}
+
+// decode appends what the events of the commit mean today.
+func (a *Aggregate[S, E]) decode(c *Commit, buf []E) (_ []E, err error) {
 	for i := range c.Events {
-		var err error
-		if buf, err = decode(a.Events, c, i, buf[:0]); err != nil {
+		if buf, err = decode(a.Events, c, i, buf); err != nil {
 			return buf, err
 		}
-		for _, e := range buf {
-			after = a.Fold(after, e)
-		}
 	}
-	*state = after
 	return buf, nil
 }
 

@@ -63,17 +63,7 @@ const maxUpcasts = 100
 // JSON panics if the table is broken: empty, with an empty name, a nil value,
 // one Go type under two names, or a name that is also upcast.
 func JSON[E any](types map[string]E, upcasts ...Upcast) Codec[E] {
-	readers := sync.Pool{New: func() any { return newJSONReader() }}
-	unmarshal := func(data []byte, into any) error {
-		if len(data) > maxReused {
-			return json.Unmarshal(data, into)
-		}
-		r := readers.Get().(*jsonReader)
-		err := r.unmarshal(data, into)
-		readers.Put(r)
-		return err
-	}
-	return newTable("es.JSON", json.Marshal, unmarshal, types, upcasts)
+	return newTable("es.JSON", json.Marshal, newJSONReader, types, upcasts)
 }
 
 // NewCodec is [JSON] for any other encoding, or another library for the same one.
@@ -84,7 +74,7 @@ func NewCodec[E any](marshal func(any) ([]byte, error), unmarshal func([]byte, a
 	if marshal == nil || unmarshal == nil {
 		panic("es.NewCodec: it needs two functions")
 	}
-	return newTable("es.NewCodec", marshal, unmarshal, types, upcasts)
+	return newTable("es.NewCodec", marshal, func() unmarshaler { return unmarshal }, types, upcasts)
 }
 
 // table is a codec by a table of Go types.
@@ -94,7 +84,7 @@ type table[E any] struct {
 	upcasts map[string]func([]byte) ([]Event, error)
 }
 
-func newTable[E any](caller string, marshal func(any) ([]byte, error), unmarshal func([]byte, any) error, types map[string]E, upcasts []Upcast) *table[E] {
+func newTable[E any](caller string, marshal func(any) ([]byte, error), newUnmarshaler func() unmarshaler, types map[string]E, upcasts []Upcast) *table[E] {
 	c := &table[E]{
 		marshal: marshal,
 		upcasts: make(map[string]func([]byte) ([]Event, error), len(upcasts)),
@@ -113,7 +103,7 @@ func newTable[E any](caller string, marshal func(any) ([]byte, error), unmarshal
 		if other := c.of(t); other != nil {
 			panic(fmt.Sprintf("%s: %s is in the table as %q and as %q", caller, t, other.name, name))
 		}
-		c.types = append(c.types, newEventType(name, t, unmarshal))
+		c.types = append(c.types, newEventType(name, t, newUnmarshaler))
 	}
 	for _, u := range upcasts {
 		if c.named(u.Type) != nil || u.Type == "" || u.To == nil || c.upcasts[u.Type] != nil {
@@ -197,45 +187,52 @@ func (c *table[E]) decode(dst []E, e Event, depth int) ([]E, error) {
 	return dst, nil
 }
 
+// unmarshaler decodes into what a pointer points to.
+type unmarshaler func(data []byte, into any) error
+
 // eventType decodes into one Go type.
 type eventType struct {
-	name      string
-	goType    reflect.Type
-	elem      reflect.Type // what is decoded into
-	pointer   bool         // whether the event is a pointer to it
-	unmarshal func([]byte, any) error
-	places    sync.Pool // of *place
+	name    string
+	goType  reflect.Type
+	elem    reflect.Type // what is decoded into
+	pointer bool         // whether the event is a pointer to it
+	places  sync.Pool    // of *place
 }
 
-// place is where an event is decoded into: the interface that is made of it has a copy, so the next
-// one can be decoded into the same place.
+// place is what one event is decoded with at a time.
 type place struct {
-	into  any           // a pointer
-	value reflect.Value // what it points to
+	unmarshal unmarshaler
+	into      any           // a pointer; the interface that is made of an event has a copy, so the next one can be decoded into the same place
+	value     reflect.Value // what it points to
 }
 
-func newEventType(name string, t reflect.Type, unmarshal func([]byte, any) error) *eventType {
-	et := &eventType{name: name, goType: t, elem: t, unmarshal: unmarshal}
+func newEventType(name string, t reflect.Type, newUnmarshaler func() unmarshaler) *eventType {
+	et := &eventType{name: name, goType: t, elem: t}
 	if t.Kind() == reflect.Pointer {
 		et.elem, et.pointer = t.Elem(), true
 	}
 	et.places.New = func() any {
-		v := reflect.New(et.elem)
-		return &place{v.Interface(), v.Elem()}
+		p := &place{unmarshal: newUnmarshaler()}
+		if !et.pointer {
+			v := reflect.New(et.elem)
+			p.into, p.value = v.Interface(), v.Elem()
+		}
+		return p
 	}
 	return et
 }
 
 func (et *eventType) decode(data []byte) (event any, err error) {
-	if et.pointer {
-		into := reflect.New(et.elem).Interface()
-		return into, et.unmarshal(data, into)
-	}
 	p := et.places.Get().(*place)
-	if err = et.unmarshal(data, p.into); err == nil {
-		event = p.value.Interface()
+	if et.pointer {
+		event = reflect.New(et.elem).Interface()
+		err = p.unmarshal(data, event)
+	} else {
+		if err = p.unmarshal(data, p.into); err == nil {
+			event = p.value.Interface()
+		}
+		p.value.SetZero()
 	}
-	p.value.SetZero()
 	et.places.Put(p) // not after a panic
 	return event, err
 }
@@ -248,13 +245,16 @@ type jsonReader struct {
 	data    []byte // what the decoder has not read yet
 }
 
-func newJSONReader() *jsonReader {
+func newJSONReader() unmarshaler {
 	r := new(jsonReader)
 	r.decoder = json.NewDecoder(r)
-	return r
+	return r.unmarshal
 }
 
 func (r *jsonReader) unmarshal(data []byte, into any) error {
+	if len(data) > maxReused {
+		return json.Unmarshal(data, into)
+	}
 	start := r.decoder.InputOffset()
 	r.data = data
 	err := r.decoder.Decode(into)

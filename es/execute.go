@@ -256,11 +256,7 @@ func (a *Aggregate[S, E]) addState(store Store, c *Commit, l loaded[S], events [
 	if !due && !ok {
 		return nil
 	}
-	state := l.state
-	for _, e := range events {
-		state = a.Fold(state, e)
-	}
-	snapshot, err := a.Snapshots.encode(state)
+	snapshot, err := a.Snapshots.encode(a.fold(l.state, events))
 	if err != nil {
 		return fmt.Errorf("%s@%d: %w", c.Stream, c.Version, err)
 	}
