@@ -136,7 +136,7 @@ func TestLogIsDocumented(t *testing.T) {
 			return answer
 		}), Logger: logger}
 		commit := func(id string) {
-			_, _ = j.Commit(ctx, es.Commit{Stream: es.StreamID{Category: "log", ID: id}, Events: []es.Event{{Type: "log.tested", Data: []byte("1")}}})
+			_, _ = j.Commit(ctx, es.Commit{Stream: es.StreamID{Category: "log", ID: id}, Events: []es.Event{{Type: "log.tested", Data: "1"}}})
 		}
 		relay := func() {
 			time.Sleep(time.Minute)

@@ -5,6 +5,7 @@ package docs_test
 import (
 	"cmp"
 	"context"
+	"encoding/gob"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -23,7 +24,7 @@ import (
 	"github.com/leftfold/leftfold/es/estest"
 )
 
-// table stands for your database: rows of text under a stream and a version.
+// table stands for your database: rows of bytes under a stream and a version.
 type table struct {
 	mu   sync.Mutex
 	rows map[es.StreamID]map[uint64]string
@@ -85,16 +86,16 @@ func encode(c es.Commit) (string, error) {
 	for i := range c.Done {
 		c.Done[i].Time = c.Done[i].Time.UTC()
 	}
-	row, err := json.Marshal(c)
-	if err != nil {
+	var row strings.Builder
+	if err := gob.NewEncoder(&row).Encode(c); err != nil {
 		return "", fmt.Errorf("%w: %w", es.ErrRefused, err) // nothing was sent
 	}
-	return string(row), nil
+	return row.String(), nil
 }
 
 func decode(row string) (c es.Commit, err error) {
 	if row != "" {
-		err = json.Unmarshal([]byte(row), &c)
+		err = gob.NewDecoder(strings.NewReader(row)).Decode(&c)
 	}
 	return c, err
 }

@@ -169,7 +169,7 @@ func TestCapacityContract(t *testing.T) {
 		for n := range 100 {
 			c := es.Commit{Stream: es.StreamID{Category: a.Category, ID: id}, Version: uint64(n*1000 + 1), ID: fmt.Sprint(id, n), Status: es.Settled}
 			for range 1000 {
-				c.Events = append(c.Events, es.Event{Type: "sized", Data: []byte(`{}`)})
+				c.Events = append(c.Events, es.Event{Type: "sized", Data: `{}`})
 			}
 			if err := store.Append(ctx, c); err != nil {
 				t.Fatal(err)
@@ -222,7 +222,7 @@ func TestCapacityContract(t *testing.T) {
 	handle := func(version uint64) func(string) {
 		return func(id string) {
 			c := single(id)
-			c.Version, c.Events[0].Data = version, []byte(`{}`)
+			c.Version, c.Events[0].Data = version, `{}`
 			if err := p.Handle(ctx, c); err != nil {
 				t.Fatal(err)
 			}

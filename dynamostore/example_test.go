@@ -1,10 +1,10 @@
 package dynamostore_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
@@ -50,14 +50,14 @@ func ExampleStore_Units() {
 	store := dynamostore.New(nil, "events", nil)
 	c := es.Commit{
 		Stream: es.StreamID{Category: "account", ID: "42"}, Version: 1, ID: "c1",
-		Events: []es.Event{{Type: "account.deposited", Data: []byte(`{"Amount":100}`)}},
+		Events: []es.Event{{Type: "account.deposited", Data: `{"Amount":100}`}},
 	}
 	fmt.Println(store.Units(c))
-	c.State = &es.Snapshot{Schema: "1", Data: bytes.Repeat([]byte("x"), 800)}
+	c.State = &es.Snapshot{Schema: "1", Data: strings.Repeat("x", 800)}
 	fmt.Println(store.Units(c)) // it fits beside the event, and is free
-	c.State.Data = bytes.Repeat([]byte("x"), 2000)
+	c.State.Data = strings.Repeat("x", 2000)
 	fmt.Println(store.Units(c))
-	c.State.Data = bytes.Repeat([]byte("x"), 500_000)
+	c.State.Data = strings.Repeat("x", 500_000)
 	fmt.Println(store.Units(c)) // too large
 
 	err := store.Append(context.Background(), c)

@@ -308,13 +308,12 @@ func decodeSlot(it item) (slot, error) {
 
 // decoder decodes the items of one query. It keeps the first error of an item.
 //
-// Commits share no memory that anybody could reach one from the other; but what of them can
-// be changed is cut from larger pieces, so that in a long sequence it costs a copy and not
-// an allocation each.
+// What commits say is in the items, for strings cannot be changed. Their events are cut from
+// larger slices, so that in a long sequence they do not cost an allocation each, and nobody
+// can reach those of another commit.
 type decoder struct {
 	stream es.StreamID // of all items, which then need not say it
-	data   pieces[byte]
-	events pieces[es.Event]
+	events events
 
 	it  item
 	err error
@@ -373,7 +372,7 @@ func (d *decoder) unpack(name string, c *es.Commit) {
 		d.fail(name, "has no events")
 		return
 	}
-	c.Events = d.events.cut(events, maxPiece/40)[:0]
+	c.Events = d.events.cut(events)[:0]
 	event := "" // the type of the last
 	for rest := packed[1:]; rest != ""; {
 		var r record
@@ -381,15 +380,15 @@ func (d *decoder) unpack(name string, c *es.Commit) {
 		switch r.letter {
 		case 'e':
 			event = r.first
-			c.Events = append(c.Events, es.Event{Type: event, Data: d.bytes(r.second)})
+			c.Events = append(c.Events, es.Event{Type: event, Data: r.second})
 		case 'a':
 			if len(c.Events) == 0 {
 				d.fail(name, "has an event without a type")
 				return
 			}
-			c.Events = append(c.Events, es.Event{Type: event, Data: d.bytes(r.first)})
+			c.Events = append(c.Events, es.Event{Type: event, Data: r.first})
 		case 'y':
-			c.State = &es.Snapshot{Schema: r.first, Data: d.bytes(r.second)}
+			c.State = &es.Snapshot{Schema: r.first, Data: r.second}
 		case 'r':
 			c.Replaces = r.first
 		case 'n':
@@ -406,34 +405,24 @@ func (d *decoder) unpack(name string, c *es.Commit) {
 	}
 }
 
-// bytes returns a copy, for a string must not change.
-func (d *decoder) bytes(s string) []byte {
-	b := d.data.cut(len(s), maxPiece)
-	copy(b, s)
-	return b
-}
+// maxEvents is how many events are made at once at most: what is kept of a sequence keeps so
+// many of them alive.
+const maxEvents = 100
 
-// maxPiece is how large the pieces get, in bytes: what is kept of a sequence keeps so much of
-// it alive.
-const maxPiece = 4 << 10
-
-// pieces cuts slices from larger ones. The first has just the length that is asked for, and
+// events cuts slices from larger ones. The first has just the length that is asked for, and
 // each twice that of the one before.
-type pieces[T any] struct {
-	free []T
+type events struct {
+	free []es.Event
 	size int
 }
 
-func (p *pieces[T]) cut(n, limit int) []T {
-	if n == 0 {
-		return []T{}
+func (e *events) cut(n int) []es.Event {
+	if n > len(e.free) {
+		e.size = max(n, min(2*e.size, maxEvents))
+		e.free = make([]es.Event, e.size)
 	}
-	if n > len(p.free) {
-		p.size = max(n, min(2*p.size, limit))
-		p.free = make([]T, p.size)
-	}
-	to := p.free[:n:n]
-	p.free = p.free[n:]
+	to := e.free[:n:n]
+	e.free = e.free[n:]
 	return to
 }
 

@@ -45,7 +45,7 @@ var layouts = []layout{
 	{"list-of-maps", func(c es.Commit) item {
 		l := new(types.AttributeValueMemberL)
 		for _, e := range c.Events {
-			l.Value = append(l.Value, &types.AttributeValueMemberM{Value: item{"t": text(e.Type), "d": data(e.Data)}})
+			l.Value = append(l.Value, &types.AttributeValueMemberM{Value: item{"t": text(e.Type), "d": data([]byte(e.Data))}})
 		}
 		return withStatus(c, l)
 	}, nil},
@@ -56,7 +56,7 @@ func withStatus(c es.Commit, content types.AttributeValue) item {
 	it := encode(c, shardOf(c.Stream, 8))
 	it["st"], it["c"] = text(c.Status.String()), content
 	if _, packed := content.(*types.AttributeValueMemberS); c.State != nil && !packed {
-		it["y"], it["z"] = text(c.State.Schema), data(c.State.Data)
+		it["y"], it["z"] = text(c.State.Schema), data([]byte(c.State.Data))
 	}
 	return it
 }
@@ -64,7 +64,7 @@ func withStatus(c es.Commit, content types.AttributeValue) item {
 func list(c *es.Commit, data func([]byte) types.AttributeValue) *types.AttributeValueMemberL {
 	l := new(types.AttributeValueMemberL)
 	for _, e := range c.Events {
-		l.Value = append(l.Value, text(e.Type), data(e.Data))
+		l.Value = append(l.Value, text(e.Type), data([]byte(e.Data)))
 	}
 	return l
 }
@@ -72,7 +72,7 @@ func list(c *es.Commit, data func([]byte) types.AttributeValue) *types.Attribute
 // packBinary does what pack does, with lengths as short as can be.
 func packBinary(c *es.Commit) []byte {
 	b := []byte{format}
-	put := func(letter byte, first string, second []byte) {
+	put := func(letter byte, first, second string) {
 		b = append(binary.AppendUvarint(append(b, letter), uint64(len(first))), first...)
 		b = append(binary.AppendUvarint(b, uint64(len(second))), second...)
 	}

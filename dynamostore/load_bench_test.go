@@ -33,12 +33,12 @@ func orgs() *es.Aggregate[org, org] {
 	}
 }
 
-func orgJSON(i int) []byte {
+func orgJSON(i int) string {
 	o := org{Name: fmt.Sprintf("Acme %02d", i%64), Location: "12 Analytical Engine Street, London"}
 	short, _ := json.Marshal(o)
 	o.Description = strings.Repeat("It makes everything, from anvils to tunnels. ", 9)[:200-len(short)]
 	data, _ := json.Marshal(o)
-	return data
+	return string(data)
 }
 
 // orgCommits returns a stream of n events, so many in each commit.
@@ -208,7 +208,7 @@ var streams = []struct {
 func (l *loads) json() error {
 	for _, c := range l.commits {
 		for _, e := range c.Events {
-			if err := json.Unmarshal(e.Data, new(org)); err != nil {
+			if err := json.Unmarshal([]byte(e.Data), new(org)); err != nil {
 				return err
 			}
 		}

@@ -268,7 +268,7 @@ func throughProxy(ctx context.Context, client *dynamodb.Client, table, start, id
 		if _, err := es.Execute(ctx, good, &notes, id, note("first")); err != nil {
 			return "", nil, err
 		}
-		dead := es.Commit{Stream: stream, Version: 3, ID: "dead" + id, Time: time.Now(), Events: []es.Event{{Type: "noted", Data: []byte(`{}`)}}}
+		dead := es.Commit{Stream: stream, Version: 3, ID: "dead" + id, Time: time.Now(), Events: []es.Event{{Type: "noted", Data: `{}`}}}
 		switch start {
 		case "pending":
 			err = store.Append(ctx, dead)
@@ -428,7 +428,7 @@ func TestFaultsOfARelay(t *testing.T) {
 	everyFault(t, client, func(here place) error {
 		return New(client, here.events, &Options{Timeout: patient, Shards: fewShards}).Append(ctx, es.Commit{
 			Stream: here.stream, Version: 1, ID: "dead", Time: time.Now().Add(-time.Hour),
-			Events: []es.Event{{Type: "noted", Data: []byte(`{}`)}},
+			Events: []es.Event{{Type: "noted", Data: `{}`}},
 		})
 	}, func(here place, broken *dynamodb.Client) error {
 		n, err := (&es.Journal{Store: New(broken, here.events, &Options{Shards: fewShards}), Publisher: here.broker}).Relay(ctx)
@@ -464,7 +464,7 @@ func TestFaultsOfAProjection(t *testing.T) {
 	commit := func(here place, version uint64) es.Commit {
 		return es.Commit{
 			Stream: here.stream, Version: version, ID: fmt.Sprint("c", version), Status: es.Settled, Time: time.Now(),
-			Events: []es.Event{{Type: "noted", Data: []byte(`{}`)}},
+			Events: []es.Event{{Type: "noted", Data: `{}`}},
 		}
 	}
 	demand := func(here place, version uint64) error {

@@ -74,14 +74,14 @@ func (s *Snapshots[S]) encode(state S) (*Snapshot, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode snapshot %q: %w", s.Schema, err)
 	}
-	return &Snapshot{Schema: s.Schema, Data: data}, nil
+	return &Snapshot{Schema: s.Schema, Data: string(data)}, nil
 }
 
 func (s *Snapshots[S]) decode(c Commit) (state S, err error) {
 	if s.Decode != nil {
-		state, err = s.Decode(c.State.Data)
+		state, err = s.Decode([]byte(c.State.Data))
 	} else {
-		err = json.Unmarshal(c.State.Data, &state)
+		err = json.Unmarshal([]byte(c.State.Data), &state)
 	}
 	if err != nil {
 		return state, fmt.Errorf("decode snapshot %q at %s@%d: %w", s.Schema, c.Stream, c.Last(), err)

@@ -16,11 +16,11 @@ import (
 // A codec is safe for concurrent use and knows a fixed set of types. An event
 // outside of it is an error that wraps [ErrUnknownEvent], never skipped.
 type Codec[E any] interface {
-	// Encode returns the event under its stored name, in memory of its own.
+	// Encode returns the event under its stored name.
 	Encode(e E) (Event, error)
 
 	// Decode appends what a stored event means today: mostly one event, after
-	// an [Upcast] any number. It keeps no reference to the data.
+	// an [Upcast] any number.
 	Decode(dst []E, e Event) ([]E, error)
 
 	// Types returns the names that Encode can give, sorted.
@@ -35,14 +35,14 @@ type Upcast struct {
 	Type string
 
 	// To returns what stands for the old event now: one event, several, or
-	// none. Their names are in the table, or upcast in turn.
+	// none. Their names are in the table, or upcast in turn. The data is a copy.
 	To func(data []byte) ([]Event, error)
 }
 
 // Rename returns the upcast for an event that has a new name and the same form.
 func Rename(from, to string) Upcast {
 	return Upcast{Type: from, To: func(data []byte) ([]Event, error) {
-		return []Event{{Type: to, Data: data}}, nil
+		return []Event{{Type: to, Data: string(data)}}, nil
 	}}
 }
 
@@ -69,7 +69,7 @@ func JSON[E any](types map[string]E, upcasts ...Upcast) Codec[E] {
 // NewCodec is [JSON] for any other encoding, or another library for the same one.
 // Marshal is given an event, and unmarshal a pointer to the zero value of its Go type, or
 // what the table has where that is a pointer. Both are safe for concurrent use; unmarshal keeps
-// no reference to the data or to the pointer.
+// no reference to the data or to the pointer, for both are used again.
 func NewCodec[E any](marshal func(any) ([]byte, error), unmarshal func([]byte, any) error, types map[string]E, upcasts ...Upcast) Codec[E] {
 	if marshal == nil || unmarshal == nil {
 		panic("es.NewCodec: it needs two functions")
@@ -155,7 +155,7 @@ func (c *table[E]) Encode(e E) (Event, error) {
 	if err != nil {
 		return Event{}, err
 	}
-	return Event{Type: t.name, Data: data}, nil
+	return Event{Type: t.name, Data: string(data)}, nil
 }
 
 func (c *table[E]) Decode(dst []E, e Event) ([]E, error) { return c.decode(dst, e, 0) }
@@ -175,7 +175,7 @@ func (c *table[E]) decode(dst []E, e Event, depth int) ([]E, error) {
 	if depth == maxUpcasts {
 		return dst, fmt.Errorf("%w: upcast %d times and still not in the codec's table", ErrUnknownEvent, depth)
 	}
-	events, err := upcast(e.Data)
+	events, err := upcast([]byte(e.Data))
 	if err != nil {
 		return dst, fmt.Errorf("upcast of %q: %w", e.Type, err)
 	}
@@ -199,9 +199,13 @@ type eventType struct {
 	places  sync.Pool    // of *place
 }
 
+// maxKept is up to how many bytes the memory for an event's data is used again.
+const maxKept = 64 << 10
+
 // place is what one event is decoded with at a time.
 type place struct {
 	unmarshal unmarshaler
+	data      []byte        // what is decoded, as bytes
 	into      any           // a pointer; the interface that is made of an event has a copy, so the next one can be decoded into the same place
 	value     reflect.Value // what it points to
 }
@@ -222,16 +226,20 @@ func newEventType(name string, t reflect.Type, newUnmarshaler func() unmarshaler
 	return et
 }
 
-func (et *eventType) decode(data []byte) (event any, err error) {
+func (et *eventType) decode(data string) (event any, err error) {
 	p := et.places.Get().(*place)
+	p.data = append(p.data[:0], data...)
 	if et.pointer {
 		event = reflect.New(et.elem).Interface()
-		err = p.unmarshal(data, event)
+		err = p.unmarshal(p.data, event)
 	} else {
-		if err = p.unmarshal(data, p.into); err == nil {
+		if err = p.unmarshal(p.data, p.into); err == nil {
 			event = p.value.Interface()
 		}
 		p.value.SetZero()
+	}
+	if cap(p.data) > maxKept {
+		p.data = nil
 	}
 	et.places.Put(p) // not after a panic
 	return event, err

@@ -1,7 +1,6 @@
 package es
 
 import (
-	"bytes"
 	"fmt"
 	"maps"
 	"math"
@@ -22,16 +21,19 @@ const (
 // Event is an event as it is stored and published: encoded, under a type name
 // that was written by hand. The name is history and outlives the Go type that
 // it once came from.
+//
+// Data is any bytes, and need not be text. It is a string because history does not
+// change: a store gives out what it keeps, and nobody can spoil it for others.
 type Event struct {
 	Type string
-	Data []byte
+	Data string
 }
 
 // Snapshot is an encoded state, with the name of the schema that it was encoded
-// by. A load uses only snapshots whose schema is its own.
+// by. A load uses only snapshots whose schema is its own. Data is any bytes.
 type Snapshot struct {
 	Schema string
-	Data   []byte
+	Data   string
 }
 
 // Done remembers a command that was given a name. Each commit of a stream
@@ -104,15 +106,13 @@ type Commit struct {
 // the stream after the commit.
 func (c Commit) Last() uint64 { return c.Version + uint64(len(c.Events)) - 1 }
 
-// Clone returns a copy of the commit that shares no memory with it.
+// Clone returns a copy of the commit: whatever is changed in one does not change in
+// the other.
 func (c Commit) Clone() Commit {
 	c.Meta = maps.Clone(c.Meta)
 	c.Events = slices.Clone(c.Events)
-	for i := range c.Events {
-		c.Events[i].Data = bytes.Clone(c.Events[i].Data)
-	}
 	if c.State != nil {
-		c.State = &Snapshot{Schema: c.State.Schema, Data: bytes.Clone(c.State.Data)}
+		c.State = &Snapshot{Schema: c.State.Schema, Data: c.State.Data}
 	}
 	c.Done = slices.Clone(c.Done)
 	return c

@@ -175,7 +175,7 @@ func ExampleJournal_Commit() {
 	result, err := journal.Commit(ctx, es.Commit{
 		Stream:  es.StreamID{Category: "tasks", ID: "imported"},
 		Command: "import line 1",
-		Events:  []es.Event{{Type: "task.added", Data: []byte(`{"Title":"read"}`)}},
+		Events:  []es.Event{{Type: "task.added", Data: `{"Title":"read"}`}},
 	})
 	fmt.Println(result.Version, result.Status, err)
 	// Output:
@@ -330,7 +330,7 @@ func ExampleJSON() {
 		"task.finished": Finished{},
 	})
 	stored, err := codec.Encode(Added{"read"})
-	fmt.Println(stored.Type, string(stored.Data), err)
+	fmt.Println(stored.Type, stored.Data, err)
 	events, err := codec.Decode(nil, stored)
 	fmt.Printf("%#v %v\n", events[0], err)
 	_, err = codec.Decode(nil, es.Event{Type: "task.dropped"})
@@ -348,7 +348,7 @@ func ExampleNewCodec() {
 		"task.finished": Finished{},
 	})
 	stored, err := codec.Encode(Added{"read"})
-	fmt.Println(stored.Type, string(stored.Data), err)
+	fmt.Println(stored.Type, stored.Data, err)
 	events, err := codec.Decode(nil, stored)
 	fmt.Printf("%#v %v\n", events[0], err)
 	// Output:
@@ -358,7 +358,7 @@ func ExampleNewCodec() {
 
 func ExampleRename() {
 	codec := es.JSON(map[string]TaskEvent{"task.added": Added{}}, es.Rename("todo.created", "task.added"))
-	events, err := codec.Decode(nil, es.Event{Type: "todo.created", Data: []byte(`{"Title":"read"}`)})
+	events, err := codec.Decode(nil, es.Event{Type: "todo.created", Data: `{"Title":"read"}`})
 	fmt.Printf("%#v %v\n", events, err)
 	// Output: []es_test.TaskEvent{es_test.Added{Title:"read"}} <nil>
 }
@@ -375,12 +375,12 @@ func ExampleUpcast() {
 			if err != nil {
 				return nil, err
 			}
-			events = append(events, es.Event{Type: "task.added", Data: data})
+			events = append(events, es.Event{Type: "task.added", Data: string(data)})
 		}
 		return events, nil
 	}}
 	codec := es.JSON(map[string]TaskEvent{"task.added": Added{}}, split)
-	events, err := codec.Decode(nil, es.Event{Type: "tasks.added", Data: []byte(`{"Titles":["read","write"]}`)})
+	events, err := codec.Decode(nil, es.Event{Type: "tasks.added", Data: `{"Titles":["read","write"]}`})
 	fmt.Println(events, err)
 	// Output: [{read} {write}] <nil>
 }
@@ -391,7 +391,7 @@ func ExampleEventError() {
 	journal := &es.Journal{Store: store}
 	_, _ = journal.Commit(ctx, es.Commit{
 		Stream: es.StreamID{Category: "tasks", ID: "today"},
-		Events: []es.Event{{Type: "task.dropped", Data: []byte(`{}`)}},
+		Events: []es.Event{{Type: "task.dropped", Data: `{}`}},
 	})
 	_, _, err := es.Load(ctx, journal, &tasks, "today")
 	event, _ := errors.AsType[*es.EventError](err)
@@ -534,7 +534,7 @@ func ExampleGapError() {
 	}
 	err := open.Handle(ctx, es.Commit{
 		Stream: es.StreamID{Category: "tasks", ID: "today"}, Version: 4, ID: "c4",
-		Events: []es.Event{{Type: "task.added", Data: []byte(`{}`)}},
+		Events: []es.Event{{Type: "task.added", Data: `{}`}},
 	})
 	gap, ok := errors.AsType[*es.GapError](err)
 	fmt.Println(ok, gap)

@@ -135,7 +135,7 @@ func TestConflictOutlastsAttempts(t *testing.T) {
 			}
 		})
 		for _, c := range slots(t, tap.Store, theStream) {
-			if strings.Contains(string(c.Events[0].Data), "mine") {
+			if strings.Contains(c.Events[0].Data, "mine") {
 				t.Error("a command that failed is stored")
 			}
 		}
@@ -479,7 +479,7 @@ func (c checking) Check(es.Commit) error { return c.err }
 func TestJournalCommit(t *testing.T) {
 	tap := newTap()
 	j := tap.journal()
-	events := []es.Event{{Type: "counted", Data: []byte(`{"By":"a"}`)}, {Type: "counted", Data: []byte(`{"By":"b"}`)}}
+	events := []es.Event{{Type: "counted", Data: `{"By":"a"}`}, {Type: "counted", Data: `{"By":"b"}`}}
 	commit := func(c es.Commit) (es.Result, error) {
 		c.Stream = theStream
 		return j.Commit(es.WithMeta(t.Context(), meta("a", "context", "b", "context")), c)

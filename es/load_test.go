@@ -379,7 +379,7 @@ func TestUnknownEvent(t *testing.T) {
 			c.encode = func(e TaskEvent) (es.Event, error) {
 				stored, err := c.Codec.Encode(e)
 				if errors.Is(err, es.ErrUnknownEvent) {
-					return es.Event{Type: fmt.Sprintf("%T", e), Data: []byte("{}")}, nil
+					return es.Event{Type: fmt.Sprintf("%T", e), Data: "{}"}, nil
 				}
 				return stored, err
 			}
@@ -398,7 +398,7 @@ func unknownEvent(t *testing.T, codec codecOf) error {
 	added := func(version uint64, types ...string) es.Commit {
 		c := es.Commit{Stream: stream, Version: version, ID: fmt.Sprint(version), Status: es.Settled}
 		for _, name := range types {
-			c.Events = append(c.Events, es.Event{Type: name, Data: fmt.Appendf(nil, `{"Title":"%d"}`, c.Last()+1)})
+			c.Events = append(c.Events, es.Event{Type: name, Data: fmt.Sprintf(`{"Title":"%d"}`, c.Last()+1)})
 		}
 		return c
 	}

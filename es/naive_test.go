@@ -80,7 +80,7 @@ func simple(name string, undo func(error) bool) estest.Process {
 			}
 			c := es.Commit{
 				Stream: theDiary, Version: version + 1, ID: fmt.Sprintf("%s-%d", name, n), Command: name, Time: time.Now(),
-				Events: []es.Event{{Type: "done", Data: fmt.Appendf(nil, `{"By":%q,"Saw":%q}`, name, strings.Join(state, ","))}},
+				Events: []es.Event{{Type: "done", Data: fmt.Sprintf(`{"By":%q,"Saw":%q}`, name, strings.Join(state, ","))}},
 			}
 			err := s.Append(ctx, c)
 			if errors.Is(err, es.ErrConflict) && n < 3 {

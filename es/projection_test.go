@@ -56,7 +56,7 @@ func whole(commits []es.Commit, version uint64) (v string) {
 	for _, c := range commits {
 		for i, e := range c.Events {
 			if c.Version+uint64(i) <= version {
-				v += strings.TrimSuffix(strings.TrimPrefix(string(e.Data), `{"By":"`), `"}`)
+				v += strings.TrimSuffix(strings.TrimPrefix(e.Data, `{"By":"`), `"}`)
 			}
 		}
 	}

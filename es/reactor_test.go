@@ -61,7 +61,7 @@ func TestReactorErrors(t *testing.T) {
 	r := es.Reactor[TaskEvent]{
 		Name: "r", Category: "tasks",
 		Events: newCodec(es.Upcast{Type: "two", To: func([]byte) ([]es.Event, error) {
-			return []es.Event{{Type: "task.added", Data: []byte(`{"Title":"x"}`)}, {Type: "task.added", Data: []byte(`{"Title":"y"}`)}}, nil
+			return []es.Event{{Type: "task.added", Data: `{"Title":"x"}`}, {Type: "task.added", Data: `{"Title":"y"}`}}, nil
 		}}),
 		React: func(_ context.Context, e es.Recorded[TaskEvent], command string) error {
 			seen = append(seen, command)
@@ -74,7 +74,7 @@ func TestReactorErrors(t *testing.T) {
 	commit := func(events ...es.Event) es.Commit {
 		return es.Commit{Stream: es.StreamID{Category: "tasks", ID: "1"}, Version: 1, ID: "c", Events: events}
 	}
-	good, bad := es.Event{Type: "task.added", Data: []byte(`{}`)}, es.Event{Type: "task.added", Data: []byte(`{"Title":"fails"}`)}
+	good, bad := es.Event{Type: "task.added", Data: `{}`}, es.Event{Type: "task.added", Data: `{"Title":"fails"}`}
 	if err := r.Handle(t.Context(), commit(good, bad, good)); !errors.Is(err, boom) || !strings.Contains(err.Error(), "tasks/1@2") || len(seen) != 2 {
 		t.Errorf("%v after %v", err, seen)
 	}

@@ -28,7 +28,7 @@ func (canned) Do(r *http.Request) (*http.Response, error) {
 func usual() es.Commit {
 	c := bare()
 	c.Command, c.Meta = "create", map[string]string{"actor": "anna", "trace": "00-4bf92f3577b34da6a3ce929d0e0e4736"}
-	c.Events[0].Data = []byte(`{"name":"Acme","location":"Berlin","description":"` + strings.Repeat("We make everything. ", 48) + `"}`)
+	c.Events[0].Data = `{"name":"Acme","location":"Berlin","description":"` + strings.Repeat("We make everything. ", 48) + `"}`
 	return c
 }
 

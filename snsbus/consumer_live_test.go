@@ -369,7 +369,7 @@ func TestConsumerViews(t *testing.T) {
 					}
 					for _, event := range c.Events {
 						var en entered
-						if err := json.Unmarshal(event.Data, &en); err != nil {
+						if err := json.Unmarshal([]byte(event.Data), &en); err != nil {
 							t.Fatal(err)
 						}
 						want = ledgers.Fold(want, en)

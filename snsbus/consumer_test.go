@@ -87,7 +87,7 @@ func checkConsumer(t *testing.T, r consumerRow, handle handleSQS) (err error) {
 func everyMessage(ctx context.Context, handle handleSQS) error {
 	want := []es.Commit{consumerCommit("a", 1), consumerCommit("b", 7), consumerCommit("a", 2), consumerCommit("ü \"/", 1)}
 	want[1].Command, want[1].Meta = "create/äöü 🎈", map[string]string{"actor": "søren", "empty": ""}
-	want[1].Events = append(want[1].Events, es.Event{Type: "test.empty"}, es.Event{Type: "test.binary", Data: []byte{0, 0xff, '"'}})
+	want[1].Events = append(want[1].Events, es.Event{Type: "test.empty"}, es.Event{Type: "test.binary", Data: "\x00\xff\""})
 	var in handled
 	got, err := handle(ctx, &Consumer{Handle: in.handle}, batch(want...))
 	if err := returned(got, err); err != nil {
@@ -113,7 +113,7 @@ func bothDeliveries(ctx context.Context, handle handleSQS) error {
 	e.Records[1].Body = enveloped(e.Records[1].Body)
 	// A message that tells of messages is none of SNS.
 	c := consumerCommit("b", 2)
-	c.Events[0].Data = []byte(`{"Type":"Notification","Message":"{}"}`)
+	c.Events[0].Data = `{"Type":"Notification","Message":"{}"}`
 	c.Command = `{"Type":"Notification"}`
 	e.Records = append(e.Records, batch(c).Records...)
 	e.Records[3].MessageId = "m4"
@@ -432,7 +432,7 @@ func contentNotLogged(ctx context.Context, handle handleSQS) error {
 	const name, number = "Hildegard", "4929123456789.5" // no version
 	c := consumerCommit("a", 1)
 	c.Meta = map[string]string{"actor": name}
-	c.Events = append(c.Events, es.Event{Type: "test.named", Data: []byte(`{"name":"` + name + `","card":` + number + `}`)})
+	c.Events = append(c.Events, es.Event{Type: "test.named", Data: `{"name":"` + name + `","card":` + number + `}`})
 	good := body(c)
 	bodies := []string{good, name, number, `"` + name + `"`, `{"name":"` + name + `"}`, good + name, good + number, good[:len(good)-1] + name, strings.ReplaceAll(good, `"`, name)}
 	values := []string{name, number, `["` + name + `"]`, `{"of":"` + name + `"}`, `{"of":` + number + `}`, number + number, "-" + number}
@@ -681,7 +681,7 @@ func consumerCommit(id string, version uint64) es.Commit {
 	return es.Commit{
 		Stream: es.StreamID{Category: "test", ID: id}, Version: version, ID: fmt.Sprintf("%s@%d", id, version),
 		Time:   time.Date(1996, time.February, 29, 23, 59, 59, 123456789, time.UTC),
-		Events: []es.Event{{Type: "test.happened", Data: []byte(`{"n":` + strconv.FormatUint(version, 10) + `}`)}},
+		Events: []es.Event{{Type: "test.happened", Data: `{"n":` + strconv.FormatUint(version, 10) + `}`}},
 	}
 }
 
@@ -882,7 +882,7 @@ func BenchmarkHandleSQS(b *testing.B) {
 		var commits []es.Commit
 		for i := range 10 {
 			commit := consumerCommit(fmt.Sprint(i), 1)
-			commit.Events[0].Data = []byte(`{"text":"` + strings.Repeat("x", size) + `"}`)
+			commit.Events[0].Data = `{"text":"` + strings.Repeat("x", size) + `"}`
 			commits = append(commits, commit)
 		}
 		raw, envelopes := batch(commits...), batch(commits...)

@@ -54,7 +54,7 @@ func ExamplePublisher_Publish() {
 	publisher := snsbus.New(printer{}, "arn:aws:sns:eu-central-1:123456789012:commits.fifo", nil)
 	err := publisher.Publish(context.Background(), es.Commit{
 		Stream: es.StreamID{Category: "account", ID: "42"}, Version: 7, ID: "c1", Time: time.Unix(0, 0),
-		Events: []es.Event{{Type: "account.deposited", Data: []byte(`{"Amount":100}`)}},
+		Events: []es.Event{{Type: "account.deposited", Data: `{"Amount":100}`}},
 	})
 	fmt.Println(err)
 	// Output:

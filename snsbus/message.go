@@ -78,20 +78,25 @@ func encode(c es.Commit) (string, error) {
 		b = append(b, before...)
 		b = append(b, `{"type":`...)
 		b = appendText(b, e.Type)
-		switch {
-		case len(e.Data) == 0:
-		case embeds(e.Data):
-			b = append(b, `,"data":`...)
-			b = append(b, e.Data...)
-		default:
-			b = append(b, `,"base64":"`...)
-			b = base64.StdEncoding.AppendEncode(b, e.Data)
-			b = append(b, '"')
-		}
-		b = append(b, '}')
+		b = append(appendData(b, e.Data), '}')
 		before = ","
 	}
 	return string(append(b, "]}"...)), nil
+}
+
+// appendData appends what an event says as a member of its object.
+func appendData(b []byte, data string) []byte {
+	if data == "" {
+		return b
+	}
+	with := append(b, `,"data":`...)
+	at := len(with)
+	if with = append(with, data...); embeds(with[at:]) {
+		return with
+	}
+	b = append(b, `,"base64":"`...)
+	b = base64.StdEncoding.AppendEncode(b, []byte(data))
+	return append(b, '"')
 }
 
 // appendText appends a text as JSON. What a queue takes for no character is escaped.
@@ -171,7 +176,7 @@ func decode(body string) (es.Commit, error) {
 		if e.Data != nil {
 			data = e.Data
 		}
-		c.Events = append(c.Events, es.Event{Type: e.Type, Data: data})
+		c.Events = append(c.Events, es.Event{Type: e.Type, Data: string(data)})
 	}
 	if err := c.Validate(); err != nil {
 		return es.Commit{}, fmt.Errorf("message: %w", err)

@@ -83,7 +83,7 @@ func mutants() []mutant {
 		{"a batch is taken in part", []string{inOne}, batch(func(i int) bool { return i == 2 })},
 		{"deduplicated by content", []string{content, slot}, with(func(in *sns.PublishInput) {
 			c, _ := decode(*in.Message)
-			in.MessageDeduplicationId = aws.String(fmt.Sprintf("%x", sha256.Sum256(c.Events[0].Data)))
+			in.MessageDeduplicationId = aws.String(fmt.Sprintf("%x", sha256.Sum256([]byte(c.Events[0].Data))))
 		})},
 		{"deduplicated by stream and version", []string{slot}, with(func(in *sns.PublishInput) {
 			c, _ := decode(*in.Message)

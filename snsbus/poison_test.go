@@ -61,7 +61,7 @@ func newPoison(r *rand.Rand) poisonBatch {
 		c := consumerCommit(id, versions[id])
 		if r.IntN(2) == 0 {
 			c.Meta, c.Command = map[string]string{"actor": "søren"}, "create"
-			c.Events = append(c.Events, es.Event{Type: "test.binary", Data: []byte{0, 0xff}}, es.Event{Type: "test.empty"})
+			c.Events = append(c.Events, es.Event{Type: "test.binary", Data: "\x00\xff"}, es.Event{Type: "test.empty"})
 		}
 		commits = append(commits, c)
 	}

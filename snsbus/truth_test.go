@@ -1,7 +1,6 @@
 package snsbus
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -782,7 +781,7 @@ func TestReasons(t *testing.T) {
 				t.Errorf("%s: %q is wrong: %v", name, reason, err)
 			}
 		}
-		if bytes.Contains([]byte(err.Error()), bare().Events[0].Data) {
+		if strings.Contains(err.Error(), bare().Events[0].Data) {
 			t.Errorf("%s: the error quotes an event: %v", name, err)
 		}
 	}

@@ -85,7 +85,7 @@ func ExampleLate() {
 	faulty := estest.Faulty{Plan: estest.At(1, estest.Late(5))}
 	c := es.Commit{
 		Stream: es.StreamID{Category: "account", ID: "42"}, Version: 1, ID: "c1", Status: es.Settled,
-		Events: []es.Event{{Type: "account.deposited", Data: []byte(`{"Amount":100}`)}},
+		Events: []es.Event{{Type: "account.deposited", Data: `{"Amount":100}`}},
 	}
 	fmt.Println(faulty.Store(store).Append(ctx, c))
 	_, version, _ := account.Replay(store.Load(ctx, c.Stream, 0))

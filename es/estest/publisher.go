@@ -338,10 +338,11 @@ func checkedIsTaken(ctx context.Context, open broker) error {
 	for size := 1 << 10; size <= 1<<20; size *= 2 {
 		// Bytes that JSON writes as six: what is checked must be what is sent.
 		c := newMessage(stream, uint64(len(want)+1), 1)
-		c.Events[0].Data = make([]byte, size)
-		for i := range c.Events[0].Data {
-			c.Events[0].Data[i] = byte(i * i % 7)
+		data := make([]byte, size)
+		for i := range data {
+			data[i] = byte(i * i % 7)
 		}
+		c.Events[0].Data = string(data)
 		c.Time = c.Time.Add(time.Nanosecond)
 		if checker == nil && len(want) > 0 {
 			break

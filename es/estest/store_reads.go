@@ -1,12 +1,12 @@
 package estest
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"iter"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/leftfold/leftfold/es"
@@ -19,7 +19,7 @@ func longStream(ctx context.Context, s es.Store, stream es.StreamID) ([]es.Commi
 	version := uint64(1)
 	for i := range commits {
 		commits[i] = settled(newCommit(stream, version, 1+i%3))
-		commits[i].Events[0].Data = append(bytes.Repeat([]byte(" "), 1000), commits[i].Events[0].Data...)
+		commits[i].Events[0].Data = strings.Repeat(" ", 1000) + commits[i].Events[0].Data
 		version = commits[i].Last() + 1
 	}
 	return commits, put(ctx, s, commits...)

@@ -127,16 +127,10 @@ func spoil(c es.Commit) {
 		c.Meta["more"] = "spoilt"
 	}
 	for i := range c.Events {
-		for k := range c.Events[i].Data {
-			c.Events[i].Data[k] = '!'
-		}
-		c.Events[i].Type = "spoilt"
+		c.Events[i] = es.Event{Type: "spoilt", Data: "spoilt"}
 	}
 	if c.State != nil {
-		for k := range c.State.Data {
-			c.State.Data[k] = '!'
-		}
-		c.State.Schema = "spoilt"
+		*c.State = es.Snapshot{Schema: "spoilt", Data: "spoilt"}
 	}
 	for i := range c.Done {
 		c.Done[i].Command = "spoilt"

@@ -1,12 +1,12 @@
 package estest
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
 	"runtime"
+	"strings"
 
 	"github.com/leftfold/leftfold/es"
 )
@@ -251,7 +251,7 @@ func mostEvents(ctx context.Context, s es.Store) error {
 
 func largeCommit(ctx context.Context, s es.Store) error {
 	c := newCommit(newStream("1"), 1, 1)
-	c.Events[0].Data = bytes.Repeat([]byte("1"), 1<<20)
+	c.Events[0].Data = strings.Repeat("1", 1<<20)
 	return wholeOrRefused(ctx, s, c)
 }
 
@@ -282,7 +282,7 @@ func unitsAndSize(ctx context.Context, s es.Store) error {
 	last := 1
 	for size := 1; size <= 1<<20; size *= 4 {
 		c := newCommit(newStream("1"), 1, 1)
-		c.Events[0].Data = bytes.Repeat([]byte("1"), size)
+		c.Events[0].Data = strings.Repeat("1", size)
 		units := metered.Units(c)
 		err := s.Append(ctx, c)
 		switch {

@@ -53,7 +53,7 @@ func ExampleStore() {
 	var store memory.Store
 	c := es.Commit{
 		Stream: es.StreamID{Category: "account", ID: "42"}, Version: 1, ID: "c1", Status: es.Settled,
-		Events: []es.Event{{Type: "account.deposited", Data: []byte(`{"Amount":100}`)}},
+		Events: []es.Event{{Type: "account.deposited", Data: `{"Amount":100}`}},
 	}
 	fmt.Println(store.Append(ctx, c))
 	fmt.Println(store.Append(ctx, c)) // it recognises itself
@@ -61,7 +61,7 @@ func ExampleStore() {
 	c.ID = "c2"
 	fmt.Println(errors.Is(store.Append(ctx, c), es.ErrConflict))
 	for c, err := range store.Load(ctx, c.Stream, 0) {
-		fmt.Println(c.Version, c.ID, string(c.Events[0].Data), err)
+		fmt.Println(c.Version, c.ID, c.Events[0].Data, err)
 	}
 	// Output:
 	// <nil>

@@ -125,9 +125,9 @@ func putTime(b []byte, t time.Time) []byte {
 	return binary.BigEndian.AppendUint32(b, uint32(t.Nanosecond()))
 }
 
-// reader goes through a history. The commits that it makes share no memory with the store, and none that
-// anybody could reach with each other; but what of them can be changed is cut from larger pieces,
-// so that in a long sequence it costs a copy and not an allocation each.
+// reader goes through a history. What the commits that it makes say is in the chunks, for strings cannot be changed. Their
+// events are cut from larger slices, so that in a long sequence they do not cost an allocation each, and
+// nobody can reach those of another commit.
 type reader struct {
 	history
 	stream es.StreamID
@@ -136,8 +136,7 @@ type reader struct {
 	version   uint64 // which is the version of that commit, or would be
 
 	left   string // of the chunk
-	data   pieces[byte]
-	events pieces[es.Event]
+	events events
 }
 
 // from goes to the first commit behind a version.
@@ -209,9 +208,9 @@ func (r *reader) commit(c *es.Commit) {
 	events := int(r.number())
 	has := r.byte()
 	*c = es.Commit{Stream: r.stream, Version: r.version, Status: es.Settled, ID: r.text(), Time: r.time()}
-	c.Events = r.events.cut(events, maxPiece/40)
+	c.Events = r.events.cut(events)
 	for i := range c.Events {
-		c.Events[i] = es.Event{Type: r.text(), Data: r.bytes()}
+		c.Events[i] = es.Event{Type: r.text(), Data: r.text()}
 	}
 	if has == 0 {
 		return
@@ -237,7 +236,7 @@ func (r *reader) commit(c *es.Commit) {
 		}
 	}
 	if has&hasState != 0 {
-		c.State = &es.Snapshot{Schema: r.text(), Data: r.bytes()}
+		c.State = &es.Snapshot{Schema: r.text(), Data: r.text()}
 	}
 }
 
@@ -276,34 +275,27 @@ func (r *reader) cut(n int) string {
 // text returns a part of the chunk: a string cannot be changed, so it may be shared.
 func (r *reader) text() string { return r.cut(int(r.number())) }
 
-func (r *reader) bytes() []byte {
-	s := r.text()
-	b := r.data.cut(len(s), maxPiece)
-	copy(b, s)
-	return b
-}
-
 func (r *reader) time() time.Time {
 	b := []byte(r.cut(12))
 	return time.Unix(int64(binary.BigEndian.Uint64(b)), int64(binary.BigEndian.Uint32(b[8:]))).UTC()
 }
 
-// maxPiece is how large the pieces get, in bytes: what is kept of a sequence keeps so much of it alive.
-const maxPiece = 4 << 10
+// maxEvents is how many events are made at once at most: what is kept of a sequence keeps so many of them alive.
+const maxEvents = 100
 
-// pieces cuts slices from larger ones. The first has just the length that is asked for, and each twice
+// events cuts slices from larger ones. The first has just the length that is asked for, and each twice
 // that of the one before.
-type pieces[T any] struct {
-	free []T
+type events struct {
+	free []es.Event
 	size int
 }
 
-func (p *pieces[T]) cut(n, limit int) []T {
-	if n > len(p.free) {
-		p.size = max(n, min(2*p.size, limit))
-		p.free = make([]T, p.size)
+func (e *events) cut(n int) []es.Event {
+	if n > len(e.free) {
+		e.size = max(n, min(2*e.size, maxEvents))
+		e.free = make([]es.Event, e.size)
 	}
-	to := p.free[:n:n]
-	p.free = p.free[n:]
+	to := e.free[:n:n]
+	e.free = e.free[n:]
 	return to
 }

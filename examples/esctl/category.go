@@ -87,13 +87,13 @@ func (f *folding[S, V, E]) snapshot(c es.Commit) (json.RawMessage, error) {
 		return nil, nil
 	}
 	if s.Decode != nil {
-		state, err := s.Decode(c.State.Data)
+		state, err := s.Decode([]byte(c.State.Data))
 		if err != nil {
 			return nil, err
 		}
 		return canonical(state)
 	}
-	return canonicalJSON[S](c.State.Data)
+	return canonicalJSON[S]([]byte(c.State.Data))
 }
 
 // canonical returns the JSON of a value that has been through a database: what its type does

@@ -297,12 +297,12 @@ func TestShow(t *testing.T) {
 	w.commit(t, "org/3", 1, "c1", es.Settled, org.Created{Profile: profile(t, "Pending")})
 	w.commit(t, "org/3", 2, "new", es.Pending, org.Updated{Profile: profile(t, "Not yet")})
 	w.commit(t, "org/4", 1, "c1", es.Settled, org.Created{Profile: profile(t, "Newer")})
-	w.commit(t, "org/4", 2, "c2", es.Settled, es.Event{Type: "org.merged", Data: []byte("\x1b[2J\x00")})
+	w.commit(t, "org/4", 2, "c2", es.Settled, es.Event{Type: "org.merged", Data: "\x1b[2J\x00"})
 	w.commit(t, "org/5", 1, "c1", es.Pending, org.Created{Profile: profile(t, "Revoked")})
 	if err := w.Revoke(t.Context(), es.Commit{Stream: mustStream(t, "org/5"), Version: 1, ID: "c1"}); err != nil {
 		t.Fatal(err)
 	}
-	w.commit(t, "crm/1", 1, "c1", es.Settled, es.Event{Type: "met", Data: []byte(`{"at":"a bar"}`)})
+	w.commit(t, "crm/1", 1, "c1", es.Settled, es.Event{Type: "met", Data: `{"at":"a bar"}`})
 	w.golden(t, "show", "show org/1", "show org/1 --at 2", "show org/1 --at 9", "show org/1 --json", "show otp/jane",
 		"show org/3", "show org/3 --at 2", "show org/4", "show org/4 --at 1", "show org/4 --json", "show org/5", "show crm/1", "show org/99")
 }
@@ -326,10 +326,10 @@ func TestVerify(t *testing.T) {
 		}},
 		{"buried", func(_ *testing.T, w *world) { w.unsettled = map[string]uint64{"org/1": 1} }},
 		{"unknown-event", func(t *testing.T, w *world) {
-			w.commit(t, "org/1", 4, "c9", es.Settled, es.Event{Type: "org.merged", Data: []byte("{}")})
+			w.commit(t, "org/1", 4, "c9", es.Settled, es.Event{Type: "org.merged", Data: "{}"})
 		}},
 		{"bad-event", func(t *testing.T, w *world) {
-			w.commit(t, "org/1", 4, "c9", es.Settled, es.Event{Type: "org.updated", Data: []byte(`{"name":`)})
+			w.commit(t, "org/1", 4, "c9", es.Settled, es.Event{Type: "org.updated", Data: `{"name":`})
 		}},
 		{"snapshot-drift", func(t *testing.T, w *world) { snapshot(t, w, `{"exists":true,"profile":{"name":"Other"}}`) }},
 		{"snapshot-drift", func(t *testing.T, w *world) { snapshot(t, w, `{"exists":`) }},
@@ -550,7 +550,7 @@ func snapshot(t *testing.T, w *world, state string) {
 	}
 	err = w.Append(t.Context(), es.Commit{
 		Stream: mustStream(t, "org/1"), Version: 4, ID: "new", Time: noon, Status: es.Settled, Events: []es.Event{e},
-		State: &es.Snapshot{Schema: org.Aggregate.Snapshots.Schema, Data: []byte(state)},
+		State: &es.Snapshot{Schema: org.Aggregate.Snapshots.Schema, Data: state},
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -107,10 +107,10 @@ func (s *system) read(c *cobra.Command, stream es.StreamID, at uint64) (history,
 				Version: commit.Version + uint64(i), Time: commit.Time, Status: commit.Status.String(), Commit: commit.ID,
 				Command: commit.Command, Meta: commit.Meta, Type: e.Type,
 			}
-			if json.Valid(e.Data) {
-				shown.Data = e.Data
+			if data := []byte(e.Data); json.Valid(data) {
+				shown.Data = data
 			} else {
-				shown.Bytes = e.Data
+				shown.Bytes = data
 			}
 			h.Events = append(h.Events, shown)
 			if commit.Status == es.Pending {

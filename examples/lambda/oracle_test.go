@@ -100,7 +100,7 @@ func (h history) effects() map[string][]uint64 {
 			name := c.Command
 			if name == "" {
 				var event struct{ Description string }
-				_ = json.Unmarshal(c.Events[0].Data, &event) // it may have none
+				_ = json.Unmarshal([]byte(c.Events[0].Data), &event) // it may have none
 				name = commandName(event.Description)
 			}
 			effects[name] = append(effects[name], c.Last())

@@ -61,12 +61,12 @@ func TestStoredForm(t *testing.T) {
 		stored, err := org.Aggregate.Events.Encode(e)
 		is.NoErr(err)
 		is.Equal(stored.Type, name)
-		is.Equal(string(stored.Data), `{"name":"Acme","location":"Berlin","description":"says \"hi\""}`)
+		is.Equal(stored.Data, `{"name":"Acme","location":"Berlin","description":"says \"hi\""}`)
 	}
 	is.Equal(org.Aggregate.Events.Types(), []string{"org.created", "org.updated"})
 
 	// The rules of today do not judge the past.
-	events, err := org.Aggregate.Events.Decode(nil, es.Event{Type: "org.created", Data: []byte(`{"name":" ","location":"x\ny"}`)})
+	events, err := org.Aggregate.Events.Decode(nil, es.Event{Type: "org.created", Data: `{"name":" ","location":"x\ny"}`})
 	is.NoErr(err)
 	created, ok := events[0].(org.Created)
 	is.True(ok)

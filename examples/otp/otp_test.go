@@ -163,7 +163,7 @@ func TestStoredForm(t *testing.T) {
 	} {
 		stored, err := otp.Aggregate.Events.Encode(e)
 		is.NoErr(err)
-		is.Equal(stored.Type+" "+string(stored.Data), want)
+		is.Equal(stored.Type+" "+stored.Data, want)
 	}
 }
 

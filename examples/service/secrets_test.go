@@ -176,10 +176,10 @@ func TestSecretsStayWhereTheyBelong(t *testing.T) {
 // text returns everything of a commit, its data readable, and what is base64 there decoded.
 func text(t *testing.T, c es.Commit) string {
 	var b strings.Builder
-	show := func(what string, data []byte) {
+	show := func(what, data string) {
 		fmt.Fprintf(&b, "%s %s ", what, data)
-		for _, quoted := range regexp.MustCompile(`"[A-Za-z0-9+/]+=*"`).FindAll(data, -1) {
-			if decoded, err := base64.StdEncoding.DecodeString(string(quoted[1 : len(quoted)-1])); err == nil {
+		for _, quoted := range regexp.MustCompile(`"[A-Za-z0-9+/]+=*"`).FindAllString(data, -1) {
+			if decoded, err := base64.StdEncoding.DecodeString(quoted[1 : len(quoted)-1]); err == nil {
 				fmt.Fprintf(&b, "%s ", decoded)
 			}
 		}

@@ -231,7 +231,7 @@ func TestCheckSeesWrong(t *testing.T) {
 	commit := func(version uint64, id string) es.Commit {
 		return es.Commit{
 			Stream: stream, Version: version, ID: id, Time: time.Now(), Status: es.Settled,
-			Events: []es.Event{{Type: "counted", Data: []byte(`{"By":1}`)}},
+			Events: []es.Event{{Type: "counted", Data: `{"By":1}`}},
 		}
 	}
 	for want, wrong := range map[string]func(*rig) error{
@@ -272,7 +272,7 @@ func TestCheckSeesWrong(t *testing.T) {
 func TestStartsOnWhatIsThere(t *testing.T) {
 	is := is.New(t)
 	store := new(memory.Store)
-	_, err := (&es.Journal{Store: store}).Commit(t.Context(), es.Commit{Stream: es.StreamID{Category: "counter", ID: "old"}, Events: []es.Event{{Type: "counted", Data: []byte(`{"By":3}`)}}})
+	_, err := (&es.Journal{Store: store}).Commit(t.Context(), es.Commit{Stream: es.StreamID{Category: "counter", ID: "old"}, Events: []es.Event{{Type: "counted", Data: `{"By":3}`}}})
 	is.NoErr(err)
 	r := newRigOn(t, store)
 	server := httptest.NewServer(r.handler)

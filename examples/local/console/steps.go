@@ -75,7 +75,7 @@ func outcome(err error) string {
 func storedOf(c es.Commit) *stored {
 	s := stored{Time: c.Time, Command: c.Command, Meta: c.Meta, Replaces: c.Replaces, Events: make([]event, len(c.Events))}
 	for i, e := range c.Events {
-		s.Events[i] = event{e.Type, shown(e.Data)}
+		s.Events[i] = event{e.Type, shown([]byte(e.Data))}
 	}
 	return &s
 }
