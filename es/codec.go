@@ -1,6 +1,7 @@
 package es
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -63,7 +64,14 @@ const maxUpcasts = 100
 // JSON panics if the table is broken: empty, with an empty name, a nil value,
 // one Go type under two names, or a name that is also upcast.
 func JSON[E any](types map[string]E, upcasts ...Upcast) Codec[E] {
-	return newTable("es.JSON", json.Marshal, newJSONReader, types, upcasts)
+	writers := sync.Pool{New: func() any { return newJSONWriter() }}
+	marshal := func(event any) (string, error) {
+		w := writers.Get().(*jsonWriter)
+		data, err := w.marshal(event)
+		writers.Put(w) // not after a panic
+		return data, err
+	}
+	return newTable("es.JSON", marshal, newJSONReader, types, upcasts)
 }
 
 // NewCodec is [JSON] for any other encoding, or another library for the same one.
@@ -74,17 +82,21 @@ func NewCodec[E any](marshal func(any) ([]byte, error), unmarshal func([]byte, a
 	if marshal == nil || unmarshal == nil {
 		panic("es.NewCodec: it needs two functions")
 	}
-	return newTable("es.NewCodec", marshal, func() unmarshaler { return unmarshal }, types, upcasts)
+	encode := func(event any) (string, error) {
+		data, err := marshal(event)
+		return string(data), err
+	}
+	return newTable("es.NewCodec", encode, func() unmarshaler { return unmarshal }, types, upcasts)
 }
 
 // table is a codec by a table of Go types.
 type table[E any] struct {
-	marshal func(any) ([]byte, error)
+	marshal func(any) (string, error)
 	types   []*eventType // by name
 	upcasts map[string]func([]byte) ([]Event, error)
 }
 
-func newTable[E any](caller string, marshal func(any) ([]byte, error), newUnmarshaler func() unmarshaler, types map[string]E, upcasts []Upcast) *table[E] {
+func newTable[E any](caller string, marshal func(any) (string, error), newUnmarshaler func() unmarshaler, types map[string]E, upcasts []Upcast) *table[E] {
 	c := &table[E]{
 		marshal: marshal,
 		upcasts: make(map[string]func([]byte) ([]Event, error), len(upcasts)),
@@ -155,7 +167,7 @@ func (c *table[E]) Encode(e E) (Event, error) {
 	if err != nil {
 		return Event{}, err
 	}
-	return Event{Type: t.name, Data: string(data)}, nil
+	return Event{Type: t.name, Data: data}, nil
 }
 
 func (c *table[E]) Decode(dst []E, e Event) ([]E, error) { return c.decode(dst, e, 0) }
@@ -243,6 +255,30 @@ func (et *eventType) decode(data string) (event any, err error) {
 	}
 	et.places.Put(p) // not after a panic
 	return event, err
+}
+
+// jsonWriter does what json.Marshal does, with one copy less of what comes out.
+type jsonWriter struct {
+	buf     bytes.Buffer
+	encoder *json.Encoder
+}
+
+func newJSONWriter() *jsonWriter {
+	w := new(jsonWriter)
+	w.encoder = json.NewEncoder(&w.buf)
+	return w
+}
+
+func (w *jsonWriter) marshal(v any) (string, error) {
+	w.buf.Reset()
+	if w.buf.Cap() > maxKept {
+		w.buf = bytes.Buffer{}
+	}
+	if err := w.encoder.Encode(v); err != nil {
+		return "", err
+	}
+	line := w.buf.Bytes()
+	return string(line[:len(line)-len("\n")]), nil
 }
 
 // jsonReader decodes one value after the other with the same [json.Decoder]. That saves what

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"reflect"
 	"slices"
 	"strings"
@@ -132,6 +133,26 @@ func namesOfTable(_ *testing.T, codec codecOf) error {
 	comesBack("the type is renamed", codec(map[string]TaskEvent{"task.added": Renamed{}}), added, Renamed{Added{"a"}})
 	comesBack("there is another codec", c, added, added)
 	return errors.Join(wrong...)
+}
+
+// Raw is any value of JSON.
+type Raw struct{ Value any }
+
+func (Raw) taskEvent() {}
+
+// It encodes as json.Marshal does, whatever it encoded before.
+func TestJSONEncodesAsMarshal(t *testing.T) {
+	codec := es.JSON(map[string]TaskEvent{"task.raw": Raw{}})
+	for _, value := range []any{
+		"<&>\u2028\xff", strings.Repeat("long", 50_000), json.RawMessage(" {\n\"a\" : [ ] } "), nil, "line\n",
+		json.RawMessage("{"), func() {}, "after an error", math.Inf(1), map[string]any{"b": 1, "a": []int(nil)}, 1e21,
+	} {
+		got, err := codec.Encode(Raw{value})
+		data, want := json.Marshal(Raw{value})
+		if got.Data != string(data) || fmt.Sprint(err) != fmt.Sprint(want) {
+			t.Errorf("%.40v: %.80q, %v, not %.80q, %v", value, got.Data, err, data, want)
+		}
+	}
 }
 
 // What is decoded into is used again: nothing of one event may show in the next.

@@ -126,13 +126,18 @@ func (c Commit) Validate() error {
 	if err := c.Stream.Validate(); err != nil {
 		return err
 	}
-	if err := c.validate(); err != nil {
+	return c.validate()
+}
+
+// validate is the same for a commit whose stream is valid.
+func (c *Commit) validate() error {
+	if err := c.check(); err != nil {
 		return fmt.Errorf("commit %s@%d: %w", c.Stream, c.Version, err)
 	}
 	return nil
 }
 
-func (c *Commit) validate() error {
+func (c *Commit) check() error {
 	if c.Version == 0 {
 		return fmt.Errorf("%w: version is 0, the first is 1", ErrInvalid)
 	}

@@ -19,9 +19,9 @@ type deadline struct {
 	leave context.CancelFunc
 }
 
-// within returns the context for something that has so much time from now on. It has to be left.
-func within(values context.Context, d time.Duration) *deadline {
-	return &deadline{values: values, end: time.Now().Add(d)}
+// until returns the context for something that has time until then. It has to be left.
+func until(values context.Context, end time.Time) *deadline {
+	return &deadline{values: values, end: end}
 }
 
 func (d *deadline) Deadline() (time.Time, bool) { return d.end, true }
@@ -44,7 +44,7 @@ func (d *deadline) Err() error {
 	switch {
 	case d.timed != nil:
 		return d.timed.Err()
-	case !time.Now().Before(d.end):
+	case time.Until(d.end) <= 0:
 		return context.DeadlineExceeded
 	case d.left:
 		return context.Canceled

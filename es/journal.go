@@ -106,7 +106,7 @@ func (j *Journal) commit(ctx context.Context, c *Commit, attempt int) (Status, e
 // author does what commit says. Of a pending commit, doubt is why it is not known to be
 // published and settled.
 func (j *Journal) author(ctx context.Context, c Commit) (_ Status, doubt, err error) {
-	if err := c.Validate(); err != nil {
+	if err := c.validate(); err != nil { // the stream was when it was opened
 		return 0, nil, err
 	}
 	if checker, ok := j.Publisher.(Checker); ok {
@@ -121,13 +121,14 @@ func (j *Journal) author(ctx context.Context, c Commit) (_ Status, doubt, err er
 		return 0, nil, fmt.Errorf("commit %s@%d: %w: less than %v left to store and publish it", c.Stream, c.Version, context.DeadlineExceeded, j.timeout())
 	}
 	// From here on the outcome must be found out, whatever the caller does.
-	whole := within(ctx, j.timeout())
+	now := time.Now()
+	whole := until(ctx, now.Add(j.timeout()))
 	defer whole.stop()
 	half := whole
 	c.Status = Settled
 	if j.Publisher != nil {
 		c.Status = Pending
-		half = within(ctx, j.timeout()/2)
+		half = until(ctx, now.Add(j.timeout()/2))
 		defer half.stop()
 	}
 	unknown := func(err error) error {

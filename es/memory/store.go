@@ -45,7 +45,7 @@ var (
 // stream is a row of slots. What it points to is never changed, only replaced or
 // added to, so readers need the lock for a moment and no longer.
 type stream struct {
-	mu      sync.RWMutex
+	mu      sync.Mutex
 	settled history
 	room    strings.Builder // of the history's last chunk
 	tip     *es.Commit      // the slot behind them: pending, claimed or a marker; nil if unused
@@ -71,8 +71,8 @@ func (s *stream) slot(id es.StreamID, version uint64) *es.Commit {
 
 // read returns the slots as they are now.
 func (s *stream) read() (history, *es.Commit) {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	return s.settled, s.tip
 }
 
@@ -83,10 +83,12 @@ func (s *Store) stream(id es.StreamID) *stream {
 	return s.streams[id.Category][id.ID]
 }
 
-// open returns the stream and makes it if need be.
-func (s *Store) open(id es.StreamID) *stream {
-	if st := s.stream(id); st != nil {
-		return st
+// open returns the stream that a commit of the version is appended to, and makes it if need be.
+func (s *Store) open(id es.StreamID, version uint64) *stream {
+	if version > 1 { // or else it will be new
+		if st := s.stream(id); st != nil {
+			return st
+		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -145,7 +147,7 @@ func (s *Store) Append(ctx context.Context, c es.Commit) error {
 	if c.Status == es.Pending {
 		c = taken(c) // it is kept as it is
 	}
-	st := s.open(c.Stream)
+	st := s.open(c.Stream, c.Version)
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	slot, next := st.slot(c.Stream, c.Version), st.settled.behind()
