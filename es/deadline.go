@@ -3,6 +3,7 @@ package es
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -12,11 +13,15 @@ import (
 type deadline struct {
 	values context.Context //nolint:containedctx // it is a context itself, as that below
 	end    time.Time
+	left   atomic.Bool
 
-	mu    sync.Mutex
-	left  bool
-	timed context.Context //nolint:containedctx // nil as long as nobody has asked for Done
-	leave context.CancelFunc
+	once  sync.Once
+	timed atomic.Pointer[timed] // nil as long as nobody has asked for Done
+}
+
+type timed struct {
+	context.Context //nolint:containedctx // see above
+	leave           context.CancelFunc
 }
 
 // until returns the context for something that has time until then. It has to be left.
@@ -27,26 +32,24 @@ func until(values context.Context, end time.Time) *deadline {
 func (d *deadline) Deadline() (time.Time, bool) { return d.end, true }
 
 func (d *deadline) Done() <-chan struct{} {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.timed == nil {
-		d.timed, d.leave = context.WithDeadline(context.WithoutCancel(d.values), d.end)
-		if d.left {
-			d.leave()
+	d.once.Do(func() {
+		ctx, leave := context.WithDeadline(context.WithoutCancel(d.values), d.end)
+		d.timed.Store(&timed{ctx, leave})
+		if d.left.Load() { // or else stop sees what was stored
+			leave()
 		}
-	}
-	return d.timed.Done()
+	})
+	return d.timed.Load().Done()
 }
 
 func (d *deadline) Err() error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
+	if t := d.timed.Load(); t != nil {
+		return t.Err()
+	}
 	switch {
-	case d.timed != nil:
-		return d.timed.Err()
 	case time.Until(d.end) <= 0:
 		return context.DeadlineExceeded
-	case d.left:
+	case d.left.Load():
 		return context.Canceled
 	}
 	return nil
@@ -55,21 +58,16 @@ func (d *deadline) Err() error {
 // Value is that of the timed context where there is one: by it package context finds out that it need not
 // start a goroutine for those that are made from this one.
 func (d *deadline) Value(key any) any {
-	d.mu.Lock()
-	timed := d.timed
-	d.mu.Unlock()
-	if timed == nil {
-		timed = context.WithoutCancel(d.values)
+	if t := d.timed.Load(); t != nil {
+		return t.Value(key)
 	}
-	return timed.Value(key)
+	return context.WithoutCancel(d.values).Value(key)
 }
 
 // stop ends the context, and releases what it holds.
 func (d *deadline) stop() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.left = true
-	if d.leave != nil {
-		d.leave()
+	d.left.Store(true)
+	if t := d.timed.Load(); t != nil {
+		t.leave()
 	}
 }
