@@ -134,11 +134,11 @@ func (s *spy) Query(ctx context.Context, in *dynamodb.QueryInput, o ...func(*dyn
 
 // loads is a stream on a tape, and the ways to load it.
 type loads struct {
-	data    [][]byte // of all events
-	tape    *tape
-	sdk     func() (*dynamodb.QueryOutput, error) // the same query by the SDK alone
-	store   func() error                          // by the store
-	es      func() error                          // by package es, every event decoded and folded
+	data  [][]byte // of all events
+	tape  *tape
+	sdk   func() (*dynamodb.QueryOutput, error) // the same query by the SDK alone
+	store func() error                          // by the store
+	es    func() error                          // by package es, every event decoded and folded
 }
 
 // loadsOf records a stream. Back is for one that is read from its end, by its snapshot.

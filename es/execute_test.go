@@ -107,7 +107,7 @@ func TestConflictDecidesAgain(t *testing.T) {
 		t.Errorf("%+v after deciding on %v, %v", result, seen, err)
 	}
 	all := slots(t, tap.Store, theStream)
-	if got := string(all[3].Events[0].Data); got != `{"By":"after 3"}` || len(tap.published) != 1 {
+	if got := all[3].Events[0].Data; got != `{"By":"after 3"}` || len(tap.published) != 1 {
 		t.Errorf("stored %s, published %d times", got, len(tap.published))
 	}
 }

@@ -143,7 +143,7 @@ func TestSnapshotCodec(t *testing.T) {
 	a.Snapshots.Encode = func(s []string) ([]byte, error) { return []byte(strings.Join(s, "|")), nil }
 	a.Snapshots.Decode = func(data []byte) ([]string, error) { return strings.Split(string(data), "|"), nil }
 	fill(t, tap.journal(), a, 3)
-	if all := slots(t, tap.Store, theStream); string(all[2].State.Data) != "0|1|2" {
+	if all := slots(t, tap.Store, theStream); all[2].State.Data != "0|1|2" {
 		t.Errorf("state: %s", all[2].State.Data)
 	}
 	if got, _, err := es.Load(t.Context(), tap.journal(), a, "1"); err != nil || strings.Join(got, "") != "012" {

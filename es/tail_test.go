@@ -273,7 +273,7 @@ func TestCacheQueueEnds(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := slots(t, tap.Store, theStream); len(got) != 2 || string(got[0].Events[0].Data) != `{"By":"inner"}` {
+		if got := slots(t, tap.Store, theStream); len(got) != 2 || got[0].Events[0].Data != `{"By":"inner"}` {
 			t.Errorf("%+v", got)
 		}
 		if waited := time.Since(start); waited < 2*time.Second || waited > 3*time.Second {
