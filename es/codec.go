@@ -77,7 +77,8 @@ func JSON[E any](types map[string]E, upcasts ...Upcast) Codec[E] {
 // NewCodec is [JSON] for any other encoding, or another library for the same one.
 // Marshal is given an event, and unmarshal a pointer to the zero value of its Go type, or
 // what the table has where that is a pointer. Both are safe for concurrent use; unmarshal keeps
-// no reference to the data or to the pointer, for both are used again.
+// no reference to the data or to the pointer, for both are used again: TestAggregate of
+// package estest finds one that does.
 func NewCodec[E any](marshal func(any) ([]byte, error), unmarshal func([]byte, any) error, types map[string]E, upcasts ...Upcast) Codec[E] {
 	if marshal == nil || unmarshal == nil {
 		panic("es.NewCodec: it needs two functions")

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/leftfold/leftfold/es"
@@ -21,6 +22,8 @@ import (
 //
 //   - a type of the codec that is not in history,
 //   - an event that does not survive being encoded and decoded,
+//   - an event that changes when another is decoded, because a function of
+//     [es.NewCodec] keeps a reference to memory that is used again,
 //   - a fold that panics on an event, after any part of history or as the first,
 //   - a fold that gives different states for the same history,
 //   - a fold that changes the state or the event that it was given, and not only
@@ -114,7 +117,34 @@ func roundTrip[E any](codec es.Codec[E], e E) (es.Event, error) {
 		return stored, fmt.Errorf("event %q: %s was encoded as %s and came back as %s: export its fields, and use no empty slice or map where nil comes back, and no time that is not in UTC",
 			stored.Type, verbose(e), stored.Data, verbose(back...))
 	}
+	for range 10 { // memory may be used again or not
+		again, err := decodeAgain(codec, stored)
+		if err != nil {
+			return stored, err
+		}
+		decodeBlanks(codec, stored)
+		if !reflect.DeepEqual(again, e) {
+			return stored, fmt.Errorf("event %q: it came back as %s, and became %s when other data was decoded: let unmarshal copy what it keeps of the data",
+				stored.Type, verbose(e), verbose(again))
+		}
+	}
 	return stored, nil
+}
+
+// decodeAgain returns an event that was decoded before, in memory of its own.
+func decodeAgain[E any](codec es.Codec[E], e es.Event) (E, error) {
+	events, err := codec.Decode(nil, e)
+	if err != nil || len(events) != 1 {
+		var zero E
+		return zero, fmt.Errorf("event %q: decoded again it gives %d events: %w", e.Type, len(events), err)
+	}
+	return events[0], nil
+}
+
+// decodeBlanks decodes what is as long as an event and says nothing, whatever comes of that.
+func decodeBlanks[E any](codec es.Codec[E], e es.Event) {
+	defer func() { _ = recover() }()
+	_, _ = codec.Decode(nil, es.Event{Type: e.Type, Data: strings.Repeat(" ", len(e.Data))})
 }
 
 // verbose prints events with their fields.
@@ -134,12 +164,7 @@ type folder[S, E any] struct {
 
 // event returns an event of history in memory of its own.
 func (f *folder[S, E]) event(i int) (E, error) {
-	events, err := f.a.Events.Decode(nil, f.stored[i])
-	if err != nil || len(events) != 1 {
-		var zero E
-		return zero, fmt.Errorf("event %q: decoded again it gives %d events: %w", f.stored[i].Type, len(events), err)
-	}
-	return events[0], nil
+	return decodeAgain(f.a.Events, f.stored[i])
 }
 
 // after returns the state after n events, in memory of its own.
