@@ -87,7 +87,7 @@ func NewCodec[E any](marshal func(any) ([]byte, error), unmarshal func([]byte, a
 		data, err := marshal(event)
 		return string(data), err
 	}
-	return newTable("es.NewCodec", encode, func() unmarshaler { return unmarshal }, types, upcasts)
+	return newTable("es.NewCodec", encode, func() unmarshaler { return new(scratch).bytes(unmarshal) }, types, upcasts)
 }
 
 // table is a codec by a table of Go types.
@@ -200,8 +200,26 @@ func (c *table[E]) decode(dst []E, e Event, depth int) ([]E, error) {
 	return dst, nil
 }
 
-// unmarshaler decodes into what a pointer points to.
-type unmarshaler func(data []byte, into any) error
+// unmarshaler decodes into what a pointer points to. It is used for one event at a time.
+type unmarshaler func(data string, into any) error
+
+// maxKept is up to how many bytes the memory for an event's data is used again.
+const maxKept = 64 << 10
+
+// scratch is memory for data as bytes.
+type scratch []byte
+
+// bytes makes of a function that takes bytes one that takes a string.
+func (s *scratch) bytes(unmarshal func([]byte, any) error) unmarshaler {
+	return func(data string, into any) error {
+		*s = append((*s)[:0], data...)
+		err := unmarshal(*s, into)
+		if cap(*s) > maxKept {
+			*s = nil
+		}
+		return err
+	}
+}
 
 // eventType decodes into one Go type.
 type eventType struct {
@@ -212,13 +230,9 @@ type eventType struct {
 	places  sync.Pool    // of *place
 }
 
-// maxKept is up to how many bytes the memory for an event's data is used again.
-const maxKept = 64 << 10
-
 // place is what one event is decoded with at a time.
 type place struct {
 	unmarshal unmarshaler
-	data      []byte        // what is decoded, as bytes
 	into      any           // a pointer; the interface that is made of an event has a copy, so the next one can be decoded into the same place
 	value     reflect.Value // what it points to
 }
@@ -241,18 +255,14 @@ func newEventType(name string, t reflect.Type, newUnmarshaler func() unmarshaler
 
 func (et *eventType) decode(data string) (event any, err error) {
 	p := et.places.Get().(*place)
-	p.data = append(p.data[:0], data...)
 	if et.pointer {
 		event = reflect.New(et.elem).Interface()
-		err = p.unmarshal(p.data, event)
+		err = p.unmarshal(data, event)
 	} else {
-		if err = p.unmarshal(p.data, p.into); err == nil {
+		if err = p.unmarshal(data, p.into); err == nil {
 			event = p.value.Interface()
 		}
 		p.value.SetZero()
-	}
-	if cap(p.data) > maxKept {
-		p.data = nil
 	}
 	et.places.Put(p) // not after a panic
 	return event, err
@@ -287,23 +297,24 @@ func (w *jsonWriter) marshal(v any) (string, error) {
 // time where values are small.
 type jsonReader struct {
 	decoder *json.Decoder
-	data    []byte // what the decoder has not read yet
+	data    string // what the decoder has not read yet
+	long    unmarshaler
 }
 
 func newJSONReader() unmarshaler {
-	r := new(jsonReader)
+	r := &jsonReader{long: new(scratch).bytes(json.Unmarshal)}
 	r.decoder = json.NewDecoder(r)
 	return r.unmarshal
 }
 
-func (r *jsonReader) unmarshal(data []byte, into any) error {
+func (r *jsonReader) unmarshal(data string, into any) error {
 	if len(data) > maxReused {
-		return json.Unmarshal(data, into)
+		return r.long(data, into)
 	}
 	start := r.decoder.InputOffset()
 	r.data = data
 	err := r.decoder.Decode(into)
-	r.data = nil
+	r.data = ""
 	if err == nil && r.decoder.InputOffset()-start == int64(len(data)) {
 		return nil
 	}
@@ -311,7 +322,7 @@ func (r *jsonReader) unmarshal(data []byte, into any) error {
 	// json.Unmarshal says what is wrong.
 	r.decoder = json.NewDecoder(r)
 	reflect.ValueOf(into).Elem().SetZero()
-	return json.Unmarshal(data, into)
+	return json.Unmarshal([]byte(data), into)
 }
 
 // Read is for the decoder.
