@@ -268,9 +268,9 @@ func TestLoadOverhead(t *testing.T) {
 		wire      int     // bytes for each event, with what is around it
 		readUnits int
 	}{
-		{1.02, 12, 345, 80},
-		{1.10, 15, 230, 53},
-		{1.12, 380, 610, 1},
+		{1.01, 12, 345, 80},
+		{1.05, 14, 230, 53},
+		{1.10, 345, 610, 1},
 	} {
 		stream := streams[i]
 		l := loadsOf(t, stream.commits, stream.back)
