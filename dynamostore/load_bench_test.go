@@ -270,7 +270,7 @@ func TestLoadOverhead(t *testing.T) {
 	}{
 		{1.01, 12, 345, 80},
 		{1.05, 14, 230, 53},
-		{1.10, 345, 610, 1},
+		{1.10, 360, 610, 1},
 	} {
 		stream := streams[i]
 		l := loadsOf(t, stream.commits, stream.back)
