@@ -23,7 +23,8 @@ const (
 // it once came from.
 //
 // Data is any bytes, and need not be text. It is a string because history does not
-// change: a store gives out what it keeps, and nobody can spoil it for others.
+// change: a store gives out what it keeps, and nobody can spoil it for others. Beware
+// of encoding/json for a commit: it replaces bytes that are no text, without an error.
 type Event struct {
 	Type string
 	Data string
